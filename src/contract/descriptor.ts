@@ -1,0 +1,48 @@
+/**
+ * What an instance publishes about its service, as JSON: enough for a gateway, `gen`, `call`, `doctor` and the
+ * dashboard to work without loading user code. Callers pick only instances whose descriptor has the method.
+ */
+import type { Priority } from '../core/channel.ts';
+import type { JsonSchema } from '../core/schema.ts';
+import type { Consistency } from './method.ts';
+
+export interface ShapeForm {
+  readonly stream: boolean;
+  readonly schema: JsonSchema;
+}
+export interface MethodForm {
+  readonly name: string;
+  readonly input?: ShapeForm;
+  readonly output?: ShapeForm;
+  readonly errors: { readonly [code: string]: { readonly status: number; readonly data?: JsonSchema } };
+  readonly http?: string;
+  readonly public: boolean;
+  /** Field names; empty when the method is not keyed. */
+  readonly key: readonly string[];
+  readonly consistency?: Consistency;
+  /** Only reads, so any ready replica may run it: it declares a consistency, or is an http GET. */
+  readonly reads: boolean;
+  readonly degrade?: 'eventual';
+  readonly timeoutMs: number;
+  readonly priority: Priority;
+  readonly idempotent: boolean;
+  readonly raw: boolean;
+  /** The definition has a fallback for it. */
+  readonly fallback: boolean;
+}
+export interface Descriptor {
+  readonly format: 1;
+  readonly service: string;
+  /** Of the whole descriptor; equal descriptors have equal hashes. */
+  readonly hash: string;
+  readonly methods: readonly MethodForm[];
+  /** Undefined when the service keeps no data (no tables, no subscriptions). */
+  readonly keyspace: { readonly partitions: number; readonly replicas: number } | undefined;
+  readonly topics: readonly {
+    readonly name: string;
+    readonly key: string;
+    readonly partitions: number;
+    readonly schema: JsonSchema;
+  }[];
+  readonly subscriptions: readonly { readonly name: string; readonly topic: string }[];
+}

@@ -1,0 +1,43 @@
+/** Every bound and default of the system in one table; `docs/reference/defaults.md` is generated from it. */
+export const limits = {
+  /** Largest frame of the link in bytes; protects memory from a garbage or hostile peer. */
+  frameBytesMax: 8_388_608,
+  /** Largest body that the gateway takes, in bytes. */
+  bodyBytesMax: 1_048_576,
+  /** Headers of one HTTP request in bytes (Node's own default; Envoy allows 60 KiB). */
+  headerBytesMax: 16_384,
+  /** Largest entry of a log in bytes (what NATS carries by default), so that both engines take the same transactions. */
+  entryBytesMax: 1_048_576,
+  /** Calls that one connection may have open; beyond it OVERLOADED. */
+  callsPerConnectionMax: 16_384,
+  /** Transactions that wait for one partition; beyond it OVERLOADED. */
+  transactionsQueuedMax: 4096,
+  /** Bytes that may wait to be written to one connection before new calls are refused. */
+  connectionBufferBytesMax: 16_777_216,
+  /** Deadline of a call that names none. Long enough for a slow dependency, short enough that a user still waits. */
+  callTimeoutMs: 5000,
+  /** Deadline of one append or barrier at the engine. */
+  engineTimeoutMs: 4000,
+  /** Between two heartbeats. Detection takes about three silent beats; each beat costs ~30 µs at the receiver. */
+  beatIntervalMs: 250,
+  /** A silent member leaves the placement after this (data core, rule 8): longer than a restart, so data does not move for one. */
+  placementGraceMs: 10_000,
+  /** How long a request id is remembered. Longer than any sane retry; bounds the rows kept. */
+  requestIdWindowMs: 600_000,
+  /** Hops a keyed call may be forwarded. */
+  hopsMax: 1,
+  /** Log positions that a session token holds. */
+  sessionPositionsMax: 64,
+  /** Retry budget: retries may be this share of calls ... (Finagle, Envoy: 20 %) */
+  retryBudgetShare: 0.2,
+  /** ... plus this many per second, so that a quiet caller may retry at all. */
+  retryBudgetPerSecond: 10,
+  /** Partitions of a service's keyspace when it names none: many, so that resharding is rare (data core, rule 24). */
+  partitions: 64,
+  /** Replicas of each partition when the service names none. */
+  replicas: 3,
+  /** Partitions of a topic when it names none. */
+  topicPartitions: 8,
+  /** Tries of an event before it becomes a dead letter. */
+  eventAttemptsMax: 5,
+} as const;

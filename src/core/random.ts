@@ -1,0 +1,57 @@
+/**
+ * Chance as a component, for the same reason as the clock. The seeded generator is sfc32 (Doty-Humphrey, PractRand):
+ * small, fast, and good enough to choose faults and jitter; it is not for secrets.
+ */
+import { randomBytes } from 'node:crypto';
+
+export interface Random {
+  /** A number in [0, 1). */
+  next(): number;
+  /** An integer in [0, bound). */
+  below(bound: number): number;
+  /** A short id, unique for all practical purposes: 16 characters of base32 (80 bits). */
+  id(): string;
+}
+
+const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
+
+export const systemRandom: Random = {
+  next: () => Math.random(),
+  below: bound => Math.floor(Math.random() * bound),
+  id: () => {
+    let text = '';
+    for (const byte of randomBytes(16)) text += alphabet[byte & 31];
+    return text;
+  },
+};
+
+export function seededRandom(seed: number): Random {
+  let a = seed | 0;
+  let b = (seed ^ 0x9e3779b9) | 0;
+  let c = 0x243f6a88;
+  let counter = 1;
+  const word = (): number => {
+    const t = (((a + b) | 0) + counter) | 0;
+    counter = (counter + 1) | 0;
+    a = b ^ (b >>> 9);
+    b = (c + (c << 3)) | 0;
+    c = (((c << 21) | (c >>> 11)) + t) | 0;
+    return t >>> 0;
+  };
+  for (let i = 0; i < 12; i++) word();
+  const next = (): number => word() / 0x1_0000_0000;
+  return {
+    next,
+    below: bound => Math.floor(next() * bound),
+    id: () => {
+      let text = '';
+      for (let i = 0; i < 16; i++) text += alphabet[word() & 31];
+      return text;
+    },
+  };
+}
+
+/** Full jitter (Brooker, "Exponential Backoff And Jitter", AWS 2015): a wait in [0, min(max, base * 2^attempt)). */
+export function backoffMs(random: Random, attempt: number, baseMs: number, maxMs: number): number {
+  return random.next() * Math.min(maxMs, baseMs * 2 ** Math.min(attempt, 30));
+}

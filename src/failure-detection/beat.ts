@@ -1,0 +1,63 @@
+/**
+ * What every process says about itself, every `limits.beatIntervalMs`, on bus subject `beat.<process id>`. Sent by a worker thread that reads the
+ * main loop's own tick from shared memory, so that a busy loop is not taken for death and a stuck one not for life.
+ */
+export type Role = 'instance' | 'gateway' | 'engine' | 'monitor' | 'supervisor' | 'naming';
+
+export interface PartitionBeat {
+  readonly partition: number;
+  /** Caught up with the log, so it may serve and write. */
+  readonly ready: boolean;
+  /** The epoch in which this process is the writer; 0 when it is not. */
+  readonly epoch: number;
+  readonly position: number;
+}
+
+export interface Load {
+  /** Calls being handled now. */
+  readonly inflight: number;
+  /** Share of one core, 0..1 and above with threads. */
+  readonly cpu: number;
+  readonly memoryBytes: number;
+  /** 99th percentile of event-loop delay in ms over the last beats. */
+  readonly loopDelayMs: number;
+}
+
+export interface Beat {
+  /** Unique per process life, such as `inventory-3-9k2f0c`; a restarted process has a new one. */
+  readonly id: string;
+  readonly role: Role;
+  /** The service, for instances. */
+  readonly service: string | undefined;
+  readonly node: string;
+  readonly zone: string;
+  readonly pid: number;
+  /** Where its link listens: `tcp://127.0.0.1:4711`. */
+  readonly address: string;
+  readonly startedAt: number;
+  readonly sequence: number;
+  /** Wall clock of the sender (ms), to find clocks that are off. */
+  readonly sentAt: number;
+  /** Takes new calls: started, resources open, not draining. */
+  readonly ready: boolean;
+  readonly draining: boolean;
+  /** Ms since the main loop last ticked; large means stuck. */
+  readonly mainLoopSilentMs: number;
+  readonly load: Load;
+  /** Names the descriptor (contract, keyspace, subscriptions) that `$describe` at `address` answers with. */
+  readonly descriptorHash: string;
+  readonly partitions: readonly PartitionBeat[];
+  /** Highest log entry format that it can read (data core, rule 25). */
+  readonly entryFormat: number;
+}
+
+/** Verdicts of failure detection. Only `dead` fails over; `stuck` is restarted; `slow` is weighed down; `suspect` is watched. */
+export type Verdict = 'alive' | 'slow' | 'suspect' | 'stuck' | 'dead';
+
+/** One process as the observer sees it now. */
+export interface Member {
+  readonly beat: Beat;
+  readonly verdict: Verdict;
+  /** Since when it has this verdict (observer's monotonic ms). */
+  readonly since: number;
+}

@@ -1,0 +1,25 @@
+/** The front door: everything that a service file needs. */
+
+export type { Answer, AnswerMeta, CallOptions, Calls } from './contract/call.ts';
+export { secret } from './contract/config.ts';
+export type {
+  BaseContext,
+  CallerInfo,
+  MethodContext,
+  TableReader,
+  Transacts,
+  Tx,
+  TxTable,
+} from './contract/context.ts';
+export {
+  type Contract,
+  contract,
+  type Definition,
+  type Env,
+  type Service,
+  type SubscriptionSpec,
+} from './contract/contract.ts';
+export { type Consistency, type ErrorSpec, error, type MethodSpec, type Stream, stream } from './contract/method.ts';
+export { type Table, table } from './contract/table.ts';
+export { type Topic, topic } from './contract/topic.ts';
+export { DeclaredError, TandemError } from './core/errors.ts';

@@ -1,0 +1,24 @@
+/**
+ * The registry: who is where, as heartbeats say. Every process that calls others keeps one. What a service offers
+ * (its descriptor) is asked of an instance once per descriptor hash, over the link, so a new service is reachable at once.
+ */
+import type { Descriptor } from '../contract/descriptor.ts';
+import type { Member } from '../failure-detection/beat.ts';
+
+export interface Registry {
+  /** All processes heard of and not yet forgotten, the dead included for a while (the verdict says so). */
+  members(): readonly Member[];
+  /** Instances of a service that are neither dead nor forgotten. Same array until something changes. */
+  instances(service: string): readonly Member[];
+  member(id: string): Member | undefined;
+  /** What the service offers; undefined until an instance of it was heard and described itself. */
+  descriptor(service: string): Descriptor | undefined;
+  services(): readonly string[];
+  /** Counts up at each change of members, verdicts or descriptors; cheap to compare. */
+  readonly version: number;
+  onChange(listener: () => void): () => void;
+  /** Resolves when `found` holds, or throws UNAVAILABLE at the deadline (monotonic ms). */
+  until(found: (registry: Registry) => boolean, what: string, deadline: number): Promise<void>;
+  /** Evidence from a link: a connection to this member was refused or broke. */
+  reportBroken(id: string): void;
+}
