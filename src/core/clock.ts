@@ -61,3 +61,8 @@ export function every(clock: Clock, intervalMs: number, task: () => unknown): Ti
     },
   };
 }
+
+/** A wall time (ms since 1970) as people and other machines read it: ISO 8601, UTC. */
+export function isoTime(wallMs: number): string {
+  return new Date(wallMs).toISOString();
+}
