@@ -1,0 +1,48 @@
+/**
+ * The series that the monitor builds its picture from, named once. Every room may record more; what is not listed here
+ * still reaches `/metrics`. Attribute `code` is `ok`, a declared error's camelCase code, or a system code.
+ */
+import { catalogue, isSystemCode } from '../core/errors.ts';
+
+export const metricNames = {
+  /** Histogram, ms {service, method, code}: whole calls as their callers see them, retries included (calling; the gateway calls through it too). */
+  call: 'tandem.call.duration',
+  /** Counter {service, instance}: tries by the instance that they were sent to: the balancer's spread. */
+  picked: 'tandem.call.picked',
+  /** Histogram, ms {service, method, code}: handling at the instance. */
+  method: 'tandem.method.duration',
+  /** Counter {service, method}: answers by a fallback, a cache or a lower level than asked. */
+  degraded: 'tandem.call.degraded',
+  /** Histogram, ms {method, route, status}: HTTP requests at a gateway. */
+  http: 'tandem.http.duration',
+  /** Gauge {topic, subscription}: events that wait. */
+  topicLag: 'tandem.topic.lag',
+  /** Gauge {topic, subscription}: dead letters that are stored. */
+  topicDead: 'tandem.topic.dead',
+  /** Counter {topic, subscription}: events handled. */
+  topicHandled: 'tandem.topic.handled',
+} as const;
+
+export const metricHelp: Readonly<Record<string, string>> = {
+  [metricNames.call]: 'Whole calls as their callers see them, retries included.',
+  [metricNames.picked]: 'Tries of calls, by the instance that they were sent to.',
+  [metricNames.method]: 'Handling of calls at the instance.',
+  [metricNames.degraded]: 'Answers by a fallback, a cache or a lower level than asked.',
+  [metricNames.http]: 'HTTP requests at a gateway.',
+  [metricNames.topicLag]: 'Events of a topic that a subscription has not handled yet.',
+  [metricNames.topicDead]: 'Dead letters of a subscription.',
+  [metricNames.topicHandled]: 'Events that a subscription has handled.',
+  'tandem.process.start': 'Start of the process in seconds since 1970.',
+  'tandem.process.memory': 'Resident memory.',
+  'tandem.meter.refused': 'Series that were refused because the process has too many.',
+};
+
+/**
+ * Whether an answer's code counts against availability: the system failed. What a contract declares and what the caller
+ * got wrong (INVALID, NOT_FOUND, ...) are answers. Being turned away by overload is a failure for the one turned away.
+ */
+export function countsAsFailure(code: string | undefined): boolean {
+  if (code === undefined || code === 'ok' || code === '' || !isSystemCode(code)) return false;
+  if (code === 'OVERLOADED') return true;
+  return catalogue[code].status >= 500 && code !== 'UNSUPPORTED';
+}
