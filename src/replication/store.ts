@@ -1,0 +1,63 @@
+/**
+ * Where a replica keeps its rows: a cache of the log, never the truth (data core, rule 22). A commit changes rows,
+ * position, chain hash and digest together or not at all; nothing is synced, because everything can be rebuilt.
+ */
+export type Write = readonly [table: string, key: string, value: Uint8Array | undefined];
+export type Row = readonly [table: string, key: string, value: Uint8Array];
+
+/** What a replica is, apart from its rows. Plain data; stored with each commit and in snapshots. */
+export interface Head {
+  /** Last entry applied. */
+  readonly position: number;
+  /** Chain hash of the last entry that counted, and its position (smaller than `position` after a skipped foreign entry). */
+  readonly hash: string;
+  readonly hashPosition: number;
+  /** The partition's clock (data core, rule 19). */
+  readonly time: number;
+  /** The log's identity, from its genesis entry. */
+  readonly incarnation: string;
+  /** Epoch and the instance that the log names as writer; empty after a resignation. */
+  readonly epoch: number;
+  readonly writer: string;
+  /** Whom the last writer resigned to. */
+  readonly heir: string;
+  /** Order-free sum of the hashes of all rows. */
+  readonly digest: string;
+}
+
+export const emptyHead: Head = {
+  position: 0,
+  hash: '',
+  hashPosition: 0,
+  time: 0,
+  incarnation: '',
+  epoch: 0,
+  writer: '',
+  heir: '',
+  digest: '0000000000000000',
+};
+
+export interface ScanOptions {
+  readonly limit?: number | undefined;
+}
+
+/** All rows at one moment; unaffected by later commits until released. */
+export interface Capture {
+  readonly head: Head;
+  readonly rows: Iterable<Row>;
+  release(): void;
+}
+
+export interface ReplicaStore {
+  /** As of the last commit. */
+  readonly head: Head;
+  get(table: string, key: string): Uint8Array | undefined;
+  /** Rows of a table whose key begins with `prefix`, in order of UTF-8 bytes. */
+  scan(table: string, prefix: string, options?: ScanOptions): Iterable<readonly [key: string, value: Uint8Array]>;
+  /** Applies the writes in order and sets the head (its digest is computed here). */
+  commit(writes: readonly Write[], head: Omit<Head, 'digest'>): void;
+  /** Replaces everything, such as by a snapshot. */
+  replace(rows: Iterable<Row>, head: Omit<Head, 'digest'>): void;
+  capture(): Capture;
+  close(): Promise<void>;
+}
