@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { durationMs } from '../core/duration.ts';
-import { TandemError } from '../core/errors.ts';
+import type { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type AnySchema, type JsonSchema, jsonSchema } from '../core/schema.ts';
 import type { AnyContract } from './call.ts';

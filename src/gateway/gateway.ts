@@ -1,0 +1,162 @@
+/**
+ * The outside door: HTTP/1.1 in, calls out. It loads no user code; what it knows of services it reads from their descriptors. The parser is Node's strict
+ * one, every wait has an end, and closing lets what is under way finish.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Clock } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import type { Logger } from '../core/logger.ts';
+import type { Meter } from '../core/meter.ts';
+import type { Random } from '../core/random.ts';
+import type { Tracer } from '../core/tracer.ts';
+import type { Registry } from '../naming/registry.ts';
+import { Admission } from './admission.ts';
+import { refuse } from './client-error.ts';
+import { Exchanges } from './exchange.ts';
+import type { GatewayCaller } from './outgoing.ts';
+import { RouteTable } from './route-table.ts';
+import { sessionTokens } from './session-token.ts';
+
+export const gatewayDefaults = {
+  host: '127.0.0.1',
+  /** Time for a request's headers, against slow clients that hold connections (Slowloris). */
+  headersTimeoutMs: 10_000,
+  /** Time for a whole request, body included. */
+  requestTimeoutMs: 30_000,
+  /** Longer than the idle time of common proxies (60 s), so that the proxy closes first and no request meets a closing connection. */
+  keepAliveTimeoutMs: 65_000,
+  /** How often slow requests are looked for. */
+  checkIntervalMs: 1000,
+  /** Requests under way. About 10 KiB each, so 40 MiB at worst beside their bodies. */
+  inflightMax: 4096,
+  connectionsMax: 16_384,
+  /** A stream ends after this; its client connects again. */
+  streamMsMax: 3_600_000,
+  /** Below the idle time of common proxies (60 s) and of phones (about 30 s). */
+  heartbeatMs: 15_000,
+} as const;
+
+export interface GatewayOptions
+  extends Partial<{ readonly [K in keyof typeof gatewayDefaults]: K extends 'host' ? string : number }> {
+  readonly registry: Registry;
+  readonly caller: GatewayCaller;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly meter: Meter;
+  readonly tracer: Tracer;
+  /** 0 lets the system choose. */
+  readonly port: number;
+  /** Lets several gateways listen on one port; the kernel spreads connections over them. */
+  readonly reusePort?: boolean;
+  /** Signs session tokens; the same for all gateways of a system. */
+  readonly secret: string;
+  readonly bodyBytesMax?: number;
+  /** What `/-/ready` says beside "not closing". Default: some service is known. */
+  readonly ready?: () => boolean;
+}
+
+export interface Gateway {
+  readonly url: string;
+  readonly port: number;
+  /** Requests under way. */
+  readonly inflight: number;
+  /** Takes no new connections, lets what is under way finish for at most `graceMs`, then ends the rest. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** @throws CONFLICT when the port is in use. */
+export async function openGateway(given: GatewayOptions): Promise<Gateway> {
+  const options = { ...gatewayDefaults, bodyBytesMax: limits.bodyBytesMax, ...given };
+  const { registry, clock, logger, meter } = options;
+  const admission = new Admission(options.inflightMax);
+  const ending = new AbortController();
+  let closing = false;
+  const exchanges = new Exchanges({
+    ...options,
+    table: new RouteTable(registry, logger),
+    admission,
+    tokens: sessionTokens(options.secret),
+    ready: () => !closing && (options.ready?.() ?? registry.services().length > 0),
+    closing: () => closing,
+    ending: ending.signal,
+  });
+  meter.observe('tandem.http.inflight', () => admission.inflight);
+  const server = createServer({
+    maxHeaderSize: limits.headerBytesMax,
+    headersTimeout: options.headersTimeoutMs,
+    requestTimeout: options.requestTimeoutMs,
+    keepAliveTimeout: options.keepAliveTimeoutMs,
+    connectionsCheckingInterval: options.checkIntervalMs,
+    insecureHTTPParser: false,
+    requireHostHeader: true,
+    noDelay: true,
+  });
+  server.maxConnections = options.connectionsMax;
+  const handle = (request: IncomingMessage, response: ServerResponse): void => {
+    // Without a listener a client that resets its connection would end the process.
+    response.on('error', () => {});
+    exchanges.handle(request, response).catch(thrown => {
+      logger.error('answering a request failed', { error: thrown });
+      response.destroy();
+    });
+  };
+  server.on('request', handle);
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    // A body that is declared too large is refused before it is sent.
+    if (!(Number(request.headers['content-length'] ?? 0) > options.bodyBytesMax)) response.writeContinue();
+    handle(request, response);
+  });
+  server.on('clientError', refuse);
+  await listen(server, options);
+  const { port } = server.address() as AddressInfo;
+  const shownHost = options.host.includes(':') ? `[${options.host}]` : options.host;
+  let closed: Promise<void> | undefined;
+  return {
+    url: `http://${shownHost}:${port}`,
+    port,
+    get inflight() {
+      return admission.inflight;
+    },
+    close(graceMs) {
+      closing = true;
+      closed ??= closeServer(server, clock, graceMs, () => ending.abort());
+      return closed;
+    },
+  };
+}
+
+function listen(server: Server, options: { host: string; port: number; reusePort?: boolean }): Promise<void> {
+  const { host, port, reusePort = false } = options;
+  return new Promise((resolve, reject) => {
+    const onError = (cause: NodeJS.ErrnoException): void => {
+      if (cause.code === 'EADDRINUSE')
+        reject(
+          new TandemError('CONFLICT', `port ${port} is in use; choose another or stop what listens there`, {
+            details: { port },
+            cause,
+          }),
+        );
+      else reject(new TandemError('CONFIG', `cannot listen on ${host}:${port}: ${cause.message}`, { cause }));
+    };
+    server.once('error', onError);
+    server.listen({ host, port, reusePort, backlog: 1024 }, () => {
+      server.off('error', onError);
+      server.on('error', () => {});
+      resolve();
+    });
+  });
+}
+
+function closeServer(server: Server, clock: Clock, graceMs: number, endStreams: () => void): Promise<void> {
+  return new Promise(resolve => {
+    const cut = clock.after(graceMs, () => server.closeAllConnections());
+    server.close(() => {
+      cut.cancel();
+      resolve();
+    });
+    endStreams();
+  });
+}
