@@ -25,7 +25,8 @@ export function h(name, ...rest) {
 
 /** Makes `old` look like `fresh`. Elements with a `data-key` are matched by it, others by place. */
 export function morph(old, fresh) {
-  for (const { name, value } of [...fresh.attributes]) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  for (const { name, value } of [...fresh.attributes])
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   for (const { name } of [...old.attributes])
     if (!fresh.hasAttribute(name) && !(name === 'open' && old.localName === 'details') && name !== 'data-live')
       old.removeAttribute(name);
@@ -113,7 +114,12 @@ export function trafficMap(nodes, edges) {
     if (path.includes(name)) return 0;
     if (layer.has(name)) return layer.get(name);
     const above = edges.filter(edge => edge.to === name && edge.from !== name && !path.includes(edge.from));
-    const found = above.length === 0 ? (name === 'outside' || name === 'gateway' ? 0 : 1) : 1 + Math.max(...above.map(edge => depth(edge.from, [...path, name])));
+    const found =
+      above.length === 0
+        ? name === 'outside' || name === 'gateway'
+          ? 0
+          : 1
+        : 1 + Math.max(...above.map(edge => depth(edge.from, [...path, name])));
     if (path.length === 0) layer.set(name, found);
     return found;
   };
@@ -126,7 +132,8 @@ export function trafficMap(nodes, edges) {
   const height = Math.max(...filled.map(column => column.length), 1) * 72 + 8;
   const place = new Map();
   filled.forEach((column, c) => {
-    const left = filled.length === 1 ? (width - box.width) / 2 : 1 + (c * (width - box.width - 2)) / (filled.length - 1);
+    const left =
+      filled.length === 1 ? (width - box.width) / 2 : 1 + (c * (width - box.width - 2)) / (filled.length - 1);
     column.forEach((node, r) => {
       place.set(node.name, { left, top: ((r + 0.5) * height) / column.length - box.height / 2 });
     });
@@ -138,7 +145,10 @@ export function trafficMap(nodes, edges) {
       const a = place.get(edge.from);
       const b = place.get(edge.to);
       const forward = b.left > a.left;
-      const from = [forward ? a.left + box.width : a.left + box.width / 2, a.top + (forward ? box.height / 2 : box.height)];
+      const from = [
+        forward ? a.left + box.width : a.left + box.width / 2,
+        a.top + (forward ? box.height / 2 : box.height),
+      ];
       const to = [forward ? b.left : b.left + box.width / 2, b.top + (forward ? box.height / 2 : box.height)];
       const bend = forward ? (to[0] - from[0]) / 2 : 0;
       const drop = forward ? 0 : 30;
@@ -150,7 +160,11 @@ export function trafficMap(nodes, edges) {
     });
   return h(
     'svg.map',
-    { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': 'Map of traffic between services; the same as a list below' },
+    {
+      viewBox: `0 0 ${width} ${height}`,
+      role: 'img',
+      'aria-label': 'Map of traffic between services; the same as a list below',
+    },
     lines,
     nodes.map(node => {
       const { left, top } = place.get(node.name);

@@ -73,24 +73,25 @@ export async function openMonitor(options: MonitorOptions): Promise<Monitor> {
       store.read(`${series} ${figure}`, nowMs, historySeconds).map(value => value ?? null);
     return { requests: read('requests'), errors: read('errors'), p50: read('p50'), p99: read('p99') };
   };
-  const remember = (series: string, nowMs: number, figures: Figures): void => {
-    store.record(`${series} requests`, nowMs, figures.requestsPerSecond);
-    store.record(`${series} errors`, nowMs, figures.errorsPerSecond);
-    if (figures.p50Ms !== null) store.record(`${series} p50`, nowMs, figures.p50Ms);
-    if (figures.p99Ms !== null) store.record(`${series} p99`, nowMs, figures.p99Ms);
+  const remember = (series: string, nowMs: number, figures: Figures, seconds: number): void => {
+    const coversMs = Math.min(3 * intervalMs, seconds * 1000);
+    store.record(`${series} requests`, nowMs, figures.requestsPerSecond, coversMs);
+    store.record(`${series} errors`, nowMs, figures.errorsPerSecond, coversMs);
+    if (figures.p50Ms !== null) store.record(`${series} p50`, nowMs, figures.p50Ms, coversMs);
+    if (figures.p99Ms !== null) store.record(`${series} p99`, nowMs, figures.p99Ms, coversMs);
   };
   const absorb = (tick: Tick, nowMs: number): void => {
     const outside = tick.calls.filter(isOutside(tick.calls));
-    remember('all', nowMs, view.figuresOf(outside, tick.seconds));
+    remember('all', nowMs, view.figuresOf(outside, tick.seconds), tick.seconds);
     countAvailability('', outside, nowMs);
     for (const [service, calls] of view.grouped(tick.calls, point => point.attributes.service ?? '')) {
-      remember(`service ${service}`, nowMs, view.figuresOf(calls, tick.seconds));
+      remember(`service ${service}`, nowMs, view.figuresOf(calls, tick.seconds), tick.seconds);
       countAvailability(service, calls, nowMs);
     }
     // A service without a call in this second had none: a measured zero, as long as someone was asked.
     for (const service of registry.services())
       if (!tick.calls.some(point => point.attributes.service === service))
-        remember(`service ${service}`, nowMs, view.figuresOf([], tick.seconds));
+        remember(`service ${service}`, nowMs, view.figuresOf([], tick.seconds), tick.seconds);
   };
   const countAvailability = (service: string, calls: Tick['calls'], nowMs: number): void => {
     let requests = 0;

@@ -3,8 +3,11 @@
  * series: 10 minutes of 1000 series take 5 MB. A step without a value is a gap (NaN), never a made-up zero.
  */
 export interface MetricsStore {
-  /** Sets the value of a series at a wall time (ms); the last one in a step wins. Values older than the window are dropped. */
-  record(series: string, atMs: number, value: number): void;
+  /**
+   * Sets the value of a series at a wall time (ms); the last one in a step wins. It stands for the `coversMs` before it (default
+   * one step), so steps in there that nobody wrote get it too. Values older than the window are dropped.
+   */
+  record(series: string, atMs: number, value: number, coversMs?: number): void;
   /** One value per step up to and including the step of `nowMs`; undefined where nothing was recorded. */
   read(series: string, nowMs: number, steps: number): (number | undefined)[];
   forget(series: string): void;
@@ -29,7 +32,7 @@ export function openMetricsStore(options: MetricsStoreOptions = {}): MetricsStor
   const { steps = 600, stepMs = 1000, seriesMax = 4096 } = options;
   const rings = new Map<string, Ring>();
   return {
-    record(series, atMs, value) {
+    record(series, atMs, value, coversMs = stepMs) {
       const step = Math.floor(atMs / stepMs);
       let ring = rings.get(series);
       if (ring === undefined) {
@@ -40,8 +43,9 @@ export function openMetricsStore(options: MetricsStoreOptions = {}): MetricsStor
       rings.delete(series);
       rings.set(series, ring);
       if (step <= ring.newest - steps) return;
-      const gap = Math.min(steps, step - ring.newest);
-      for (let i = 1; i <= gap; i++) ring.values[modulo(step - gap + i, steps)] = Number.NaN;
+      const covered = Math.floor((atMs - coversMs) / stepMs);
+      for (let one = Math.max(ring.newest + 1, step - steps + 1); one < step; one++)
+        ring.values[modulo(one, steps)] = one > covered ? value : Number.NaN;
       ring.newest = Math.max(ring.newest, step);
       ring.values[modulo(step, steps)] = value;
     },
