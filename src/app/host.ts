@@ -1,0 +1,54 @@
+/** What a process stands on: time, chance, diagnostics and the ways to reach others. Tests put a simulated one here. */
+import { hostname } from 'node:os';
+import { memoryTransport } from '../communication/memory.ts';
+import { tcpTransport } from '../communication/tcp.ts';
+import type { Transport } from '../communication/transport.ts';
+import { unixTransport } from '../communication/unix.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
+import type { Logger } from '../core/logger.ts';
+import { type Random, systemRandom } from '../core/random.ts';
+import { type Level, openLogger } from '../monitoring/logger.ts';
+import { type ReadableMeter, openMeter } from '../monitoring/meter.ts';
+import { openRecordRing, type RecordRing } from '../monitoring/record-ring.ts';
+import { openTracer, type ReadableTracer } from '../monitoring/tracer.ts';
+
+export interface Host {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly meter: ReadableMeter;
+  readonly tracer: ReadableTracer;
+  /** The last problems, for the monitor. */
+  readonly records: RecordRing;
+  readonly transports: readonly Transport[];
+  readonly node: string;
+  readonly zone: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+export interface HostOptions {
+  readonly id: string;
+  readonly write: (line: string) => void;
+  readonly level?: Level | 'silent' | undefined;
+  readonly format?: 'json' | 'pretty' | undefined;
+  readonly color?: boolean | undefined;
+  readonly zone?: string | undefined;
+}
+
+/** The real thing: this machine's clock, chance and sockets. */
+export function systemHost(options: HostOptions): Host {
+  const records = openRecordRing();
+  const { write, level, format, color } = options;
+  return {
+    clock: systemClock,
+    random: systemRandom,
+    logger: openLogger({ write, clock: systemClock, level, format, color, fields: { process: options.id }, onProblem: records.add }),
+    meter: openMeter(systemClock),
+    tracer: openTracer({ random: systemRandom, clock: systemClock }),
+    records,
+    transports: [tcpTransport(), unixTransport(), memoryTransport(systemClock)],
+    node: hostname(),
+    zone: options.zone ?? 'local',
+    environment: process.env,
+  };
+}

@@ -1,0 +1,322 @@
+/**
+ * Runs the methods of one service in one instance: validates the input, places keyed calls, builds the context, calls
+ * the handler, strips the output. One request's way through an instance can be read here from top to bottom.
+ */
+import type { Caller } from '../calling/caller.ts';
+import { Session } from '../calling/session.ts';
+import type { AroundCall, Service } from '../contract/contract.ts';
+import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
+import { keyOf } from '../contract/key.ts';
+import type { ErrorSpec, MethodSpec, Stream } from '../contract/method.ts';
+import type { Answerer, Incoming, Reply } from '../core/channel.ts';
+import type { Clock } from '../core/clock.ts';
+import { DeclaredError, TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import type { Logger } from '../core/logger.ts';
+import type { CallMeta, ReplyMeta } from '../core/meta.ts';
+import type { Counter, Histogram, Meter } from '../core/meter.ts';
+import type { Random } from '../core/random.ts';
+import { type AnySchema, validate } from '../core/schema.ts';
+import type { Tracer } from '../core/tracer.ts';
+import { type Bulkhead, openBulkhead } from '../degradation/bulkhead.ts';
+import type { Delivery } from '../events/events.ts';
+import type { Publisher } from '../events/publisher.ts';
+import type { Keyspace, Scope } from '../state/keyspace.ts';
+import { openContext, withFail } from './context.ts';
+import { answerRaw, type RawRequestForm } from './raw.ts';
+
+export interface ServiceRuntimeOptions {
+  readonly service: Service;
+  readonly descriptor: Descriptor;
+  readonly instance: string;
+  readonly config: unknown;
+  readonly resources: unknown;
+  /** Undefined when the service keeps no data. */
+  readonly keyspace: Keyspace | undefined;
+  readonly caller: Caller;
+  readonly publisher: Publisher;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly meter: Meter;
+  readonly tracer: Tracer;
+}
+
+export interface ServiceRuntime {
+  readonly answer: Answerer;
+  handles(method: string): boolean;
+  /** Handles one event for a subscription. */
+  deliver(delivery: Delivery): Promise<unknown>;
+  /** Calls being handled now. */
+  readonly inflight: () => number;
+  /** Refuses new calls with CLOSED and resolves when the running ones have ended, or at the deadline. */
+  drain(deadline: number): Promise<void>;
+}
+
+type AnyHandler = (input: unknown, ctx: unknown) => unknown;
+
+interface Method {
+  readonly form: MethodForm;
+  readonly spec: MethodSpec;
+  readonly handler: AnyHandler;
+  readonly fallback: ((input: unknown) => unknown) | undefined;
+  readonly bulkhead: Bulkhead | undefined;
+  readonly duration: Histogram;
+  readonly failures: Map<string, Counter>;
+}
+
+export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRuntime {
+  const { service, descriptor, keyspace, clock, meter, tracer, random, instance } = options;
+  const name = service.contract.name as string;
+  const methods = new Map<string, Method>();
+  for (const form of descriptor.methods) methods.set(`${name}.${form.name}`, methodOf(options, form));
+  let inflight = 0;
+  let draining = false;
+  let idle: (() => void) | undefined;
+
+  const enter = (): void => {
+    if (draining) throw new TandemError('CLOSED', `${instance} is draining`);
+    inflight++;
+  };
+  const leave = (): void => {
+    inflight--;
+    if (inflight === 0) idle?.();
+  };
+
+  const answer = async (incoming: Incoming): Promise<Reply | AsyncIterable<unknown>> => {
+    const method = methods.get(incoming.method);
+    if (!method) throw new TandemError('NOT_FOUND', `${instance} has no method '${incoming.method}'`);
+    const meta = (incoming.meta ?? {}) as CallMeta;
+    if (method.form.key.length > 0 && keyspace) {
+      const partition = keyspace.partitionOf(keyOf(method.form.key, incoming.body));
+      const route = keyspace.route(partition, method.form.reads);
+      if (!route.here) return forward(options, incoming, meta, route.member.beat.id);
+      return run(method, incoming, meta, partition);
+    }
+    return run(method, incoming, meta, undefined);
+  };
+
+  const run = async (method: Method, incoming: Incoming, meta: CallMeta, partition: number | undefined): Promise<Reply | AsyncIterable<unknown>> => {
+    enter();
+    const startedAt = clock.monotonic();
+    const span = tracer.start(incoming.method, 'server', meta.traceparent);
+    let streaming = false;
+    try {
+      const session = meta.session ? Session.fromForm(meta.session) : new Session();
+      const requestId = meta.requestId ?? random.id();
+      const scope = keyspace?.scope({
+        partition,
+        level: meta.consistency ?? method.form.consistency ?? 'sequential',
+        degrade: method.form.degrade,
+        session,
+        deadline: incoming.deadline,
+        signal: incoming.signal,
+        request: { id: requestId, born: meta.born, inputHash: incoming.method + JSON.stringify(incoming.body) },
+        traceparent: span.traceparent,
+      });
+      const ctx = openContext({ ...options, scope, session, requestId, deadline: incoming.deadline, signal: incoming.signal, traceparent: span.traceparent, calledBy: meta.caller ?? {}, service: name });
+      const result = await handled(options, method, incoming, withFail(ctx, method.spec));
+      if (isIterable(result)) {
+        streaming = true;
+        return checkedItems(result, method, () => {
+          span.end();
+          leave();
+        });
+      }
+      const replied = replyOf(result, scope, instance);
+      span.end();
+      return replied;
+    } catch (cause) {
+      const error = checkedFailure(cause, method, options.logger, incoming.method);
+      count(method, error.code, meter, name);
+      span.end(error);
+      throw error;
+    } finally {
+      method.duration.record(clock.monotonic() - startedAt);
+      if (!streaming) leave();
+    }
+  };
+
+  return {
+    answer,
+    handles: method => methods.has(method),
+    deliver: async delivery => {
+      const spec = service.definition.subscriptions?.[delivery.subscription];
+      if (!spec) throw new TandemError('MOVED', `${instance} has no subscription '${delivery.subscription}'`);
+      enter();
+      const span = tracer.start(`${name}.${delivery.subscription}`, 'consumer', delivery.traceparent);
+      try {
+        const ctx = openContext({ ...options, ...delivery, traceparent: span.traceparent, calledBy: { service: name }, service: name });
+        const done = Promise.resolve((spec.handler as AnyHandler)(delivery.event, ctx));
+        const result = await beforeDeadline(done, delivery.deadline, clock, `${name}.${delivery.subscription}`);
+        span.end();
+        return result;
+      } catch (cause) {
+        span.end(cause);
+        throw cause;
+      } finally {
+        leave();
+      }
+    },
+    inflight: () => inflight,
+    drain: async deadline => {
+      draining = true;
+      if (inflight === 0) return;
+      await new Promise<void>(resolve => {
+        const timer = clock.after(deadline - clock.monotonic(), resolve);
+        idle = () => {
+          timer.cancel();
+          resolve();
+        };
+      });
+    },
+  };
+}
+
+function methodOf(options: ServiceRuntimeOptions, form: MethodForm): Method {
+  const { service, meter, clock } = options;
+  const spec = (service.contract.methods as Record<string, MethodSpec>)[form.name]!;
+  const given = service.definition.methods[form.name] as AnyHandler | { handler: AnyHandler; fallback?: (input: unknown) => unknown; concurrency?: number };
+  const parts = typeof given === 'function' ? { handler: given } : given;
+  const attributes = { service: descriptorName(service), method: form.name };
+  return {
+    form,
+    spec,
+    handler: parts.handler,
+    fallback: 'fallback' in parts ? parts.fallback : undefined,
+    bulkhead: 'concurrency' in parts && parts.concurrency ? openBulkhead({ concurrencyMax: parts.concurrency, clock }) : undefined,
+    duration: meter.histogram('tandem.server.duration', attributes),
+    failures: new Map(),
+  };
+}
+
+function descriptorName(service: Service): string {
+  return service.contract.name as string;
+}
+
+/** The handler with validation around it; a fallback answers for it when the system, not the contract, failed. */
+async function handled(options: ServiceRuntimeOptions, method: Method, incoming: Incoming, ctx: ReturnType<typeof openContext>): Promise<unknown> {
+  const what = `input of ${incoming.method}`;
+  const input = method.form.raw ? undefined : await inputOf(method, incoming, what);
+  const work = (): Promise<unknown> => called(options, method, incoming, input, ctx);
+  try {
+    const bounded = method.bulkhead ? method.bulkhead.run(work, incoming.deadline) : work();
+    return await beforeDeadline(bounded, incoming.deadline, options.clock, incoming.method);
+  } catch (cause) {
+    if (!method.fallback || cause instanceof DeclaredError || isCallersFault(cause)) throw cause;
+    options.logger.warn('a fallback answers', { method: incoming.method, message: TandemError.from(cause).message });
+    return { value: await output(method, await method.fallback(input), incoming.method), degraded: true };
+  }
+}
+
+async function called(options: ServiceRuntimeOptions, method: Method, incoming: Incoming, input: unknown, ctx: ReturnType<typeof openContext>): Promise<unknown> {
+  const { service } = options;
+  if (method.form.raw) return { value: await answerRaw(method.handler, incoming.body as RawRequestForm, ctx), degraded: false };
+  const { around } = service.definition;
+  const call: AroundCall = { service: descriptorName(service), method: method.form.name, input };
+  const result = around ? around(call, ctx as never, async () => method.handler(input, ctx)) : method.handler(input, ctx);
+  const settled = result instanceof Promise ? await result : result;
+  if (isIterable(settled) && method.form.output?.stream) return settled;
+  return { value: await output(method, settled, incoming.method), degraded: false };
+}
+
+function inputOf(method: Method, incoming: Incoming, what: string): unknown {
+  const { input } = method.spec;
+  if (!input) return undefined;
+  if (isStream(input)) return checkedStream(incoming.items ?? empty(), input.item, what);
+  return validate(input, incoming.body, what);
+}
+
+/** An answer that breaks its own contract is the service's fault, never the caller's. */
+async function output(method: Method, value: unknown, where: string): Promise<unknown> {
+  const { output: schema } = method.spec;
+  if (!schema || isStream(schema)) return schema ? value : undefined;
+  try {
+    return await validate(schema, value, `output of ${where}`);
+  } catch (cause) {
+    throw new TandemError('INTERNAL', TandemError.from(cause).message, { cause });
+  }
+}
+
+function replyOf(result: unknown, scope: Scope | undefined, instance: string): Reply {
+  const { value, degraded } = result as { value: unknown; degraded: boolean };
+  const data = scope?.replyMeta() ?? {};
+  const meta: ReplyMeta = { ...data, instance, ...(degraded ? { degraded: true } : {}) };
+  return { body: value ?? null, meta };
+}
+
+async function forward(options: ServiceRuntimeOptions, incoming: Incoming, meta: CallMeta, target: string): Promise<Reply> {
+  const hops = meta.hops ?? 0;
+  const member = options.caller.registry.member(target);
+  if (hops >= limits.hopsMax || !member || incoming.items) {
+    throw new TandemError('MOVED', 'this partition is served by another instance', { details: { instance: target } });
+  }
+  const { deadline, signal, priority } = incoming;
+  return options.caller.send(member, incoming.method, incoming.body, { deadline, signal, priority, meta: { ...meta, hops: hops + 1 } });
+}
+
+/** Declared errors keep to their schema; anything else becomes a system error, and what nobody expected is recorded. */
+function checkedFailure(cause: unknown, method: Method, logger: Logger, where: string): TandemError | DeclaredError {
+  if (cause instanceof DeclaredError) {
+    const declared = (method.spec.errors as Record<string, ErrorSpec> | undefined)?.[cause.code];
+    if (declared) return cause;
+    return new TandemError('INTERNAL', `${where} failed with '${cause.code}', which its contract does not declare`, { cause });
+  }
+  const error = TandemError.from(cause);
+  if (error.code === 'INTERNAL') logger.error('a method failed', { method: where, message: error.message, stack: (error.cause as Error | undefined)?.stack });
+  return error;
+}
+
+function count(method: Method, code: string, meter: Meter, service: string): void {
+  let counter = method.failures.get(code);
+  if (!counter) {
+    counter = meter.counter('tandem.server.errors', { service, method: method.form.name, code });
+    method.failures.set(code, counter);
+  }
+  counter.add(1);
+}
+
+function isCallersFault(cause: unknown): boolean {
+  const { code } = TandemError.from(cause);
+  return code === 'INVALID' || code === 'CANCELED' || code === 'MOVED' || code === 'CONFLICT' || code === 'EXPIRED';
+}
+
+/** A handler that never returns must not hold its caller, nor its place, past the deadline. */
+function beforeDeadline<T>(work: Promise<T>, deadline: number, clock: Clock, what: string): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.after(deadline - clock.monotonic(), () => reject(new TandemError('DEADLINE_EXCEEDED', `${what} did not answer in time; look at what its handler waits for`)));
+    work.then(
+      value => {
+        timer.cancel();
+        resolve(value);
+      },
+      reason => {
+        timer.cancel();
+        reject(reason);
+      },
+    );
+  });
+}
+
+async function* checkedItems(items: AsyncIterable<unknown>, method: Method, ended: () => void): AsyncGenerator<unknown> {
+  try {
+    const item = (method.spec.output as Stream).item;
+    for await (const value of items) yield await validate(item, value, `an item of ${method.form.name}`);
+  } finally {
+    ended();
+  }
+}
+
+async function* checkedStream(items: AsyncIterable<unknown>, item: AnySchema, what: string): AsyncGenerator<unknown> {
+  for await (const value of items) yield await validate(item, value, what);
+}
+
+async function* empty(): AsyncGenerator<never> {}
+
+function isStream(shape: AnySchema | Stream): shape is Stream {
+  return (shape as { kind?: unknown }).kind === 'stream';
+}
+
+function isIterable(value: unknown): value is AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && Symbol.asyncIterator in value;
+}

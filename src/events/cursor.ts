@@ -1,0 +1,86 @@
+/**
+ * How far a group has come in one topic partition. Taken events finish out of order; the cursor moves only past those
+ * before which all are done. It is a resume point: what lies between it and the newest done event may come again after
+ * a crash, and is then recognised by its delivery id.
+ */
+import type { StoredEvent } from './event.ts';
+
+export interface CursorRow {
+  /** All entries up to here are done. */
+  readonly position: number;
+  /** Counts replays, so that a replayed event is a new delivery. */
+  readonly generation: number;
+  /** The last number taken of each source up to `position`. */
+  readonly sources: Readonly<Record<string, number>>;
+}
+
+/** Sources that a row remembers; the least recently seen go first. A source resends at once or never, so old ones are safe to forget. */
+const sourcesMax = 2048;
+
+interface Taken {
+  readonly position: number;
+  readonly source: string;
+  readonly number: number;
+  done: boolean;
+}
+
+export class Cursor {
+  readonly generation: number;
+  #position: number;
+  readonly #sources: Map<string, number>;
+  /** Newest number taken of each source, beyond the cursor. */
+  readonly #taken = new Map<string, number>();
+  readonly #open: Taken[] = [];
+
+  constructor(row: CursorRow) {
+    this.#position = row.position;
+    this.generation = row.generation;
+    this.#sources = new Map(Object.entries(row.sources));
+  }
+
+  get position(): number {
+    return this.#position;
+  }
+
+  /** Entries taken and not yet passed by the cursor. */
+  get outstanding(): number {
+    return this.#open.length;
+  }
+
+  /** Takes the entry at `position`. Returns what marks it done, or undefined when it repeats one taken before. */
+  take(position: number, event: StoredEvent): (() => void) | undefined {
+    const last = this.#taken.get(event.source) ?? this.#sources.get(event.source) ?? -1;
+    const repeated = event.number <= last;
+    const taken: Taken = { position, source: event.source, number: Math.max(event.number, last), done: repeated };
+    this.#taken.set(event.source, taken.number);
+    this.#open.push(taken);
+    if (repeated) this.#advance();
+    return repeated
+      ? undefined
+      : () => {
+          taken.done = true;
+          this.#advance();
+        };
+  }
+
+  row(): CursorRow {
+    return { position: this.#position, generation: this.generation, sources: Object.fromEntries(this.#sources) };
+  }
+
+  #advance(): void {
+    let passed = 0;
+    for (const taken of this.#open) {
+      if (!taken.done) break;
+      this.#position = taken.position;
+      this.#sources.delete(taken.source);
+      this.#sources.set(taken.source, taken.number);
+      if (this.#taken.get(taken.source) === taken.number) this.#taken.delete(taken.source);
+      passed++;
+    }
+    this.#open.splice(0, passed);
+    for (const source of this.#sources.keys()) {
+      if (this.#sources.size <= sourcesMax) break;
+      this.#sources.delete(source);
+    }
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * An event as it lies in a topic's log. Each carries its source and the source's own number, so that a reader which
+ * skips what it has taken from that source sees every event once, however often a relay sent it (data core, rule 16).
+ */
+import { TandemError } from '../core/errors.ts';
+import { pack, unpack } from '../replication/codec.ts';
+
+export interface StoredEvent {
+  /** A state log (`state/inventory/3#<incarnation>`) for `tx.emit`, a process start for `publish`. */
+  readonly source: string;
+  /** Grows with every event of that source; see `numberOf`. */
+  readonly number: number;
+  readonly key: string;
+  /** The event itself, packed: only its handler unpacks it. */
+  readonly body: Uint8Array;
+  /** Wall time of the source in ms. */
+  readonly at: number;
+  readonly traceparent: string | undefined;
+}
+
+/** Events of one log entry that can be told apart; an entry of 1 MiB holds fewer. */
+const eventsPerEntryMax = 65_536;
+
+/** The number of the `index`-th event of the entry at `position`: ordered as the log is. */
+export function numberOf(position: number, index: number): number {
+  return position * eventsPerEntryMax + index;
+}
+
+const format = 1;
+
+export function encodeEvent(event: StoredEvent): Uint8Array {
+  return pack([format, event.source, event.number, event.key, event.body, event.at, event.traceparent ?? null]);
+}
+
+/** @throws CORRUPT when the bytes are not an event of a known format. */
+export function decodeEvent(bytes: Uint8Array): StoredEvent {
+  const fields = unpack(bytes) as unknown[];
+  if (!Array.isArray(fields) || fields[0] !== format) {
+    throw new TandemError('CORRUPT', `an event has format ${String(fields?.[0])}, this version reads ${format}; upgrade before reading on`);
+  }
+  const [, source, number, key, body, at, traceparent] = fields;
+  return {
+    source: source as string,
+    number: number as number,
+    key: key as string,
+    body: body as Uint8Array,
+    at: at as number,
+    traceparent: (traceparent as string | null) ?? undefined,
+  };
+}

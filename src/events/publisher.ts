@@ -1,0 +1,69 @@
+/** Publishes events of one source (this process's start) outside of a transaction. Fire and forget is not awaiting it. */
+import type { Topic } from '../contract/topic.ts';
+import type { Clock } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import type { Random } from '../core/random.ts';
+import { validate } from '../core/schema.ts';
+import type { Log } from '../log/engine.ts';
+import { partitionOf } from '../partitioning/hash.ts';
+import { pack } from '../replication/codec.ts';
+import { encodeEvent } from './event.ts';
+import { TopicWriter } from './topic-writer.ts';
+
+export interface PublisherOptions {
+  readonly log: Log;
+  /** Unique per process start. */
+  readonly source: string;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export class Publisher {
+  readonly #options: PublisherOptions;
+  readonly #writers = new Map<string, TopicWriter>();
+  #number = 0;
+
+  constructor(options: PublisherOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when durable. @throws INVALID, OVERLOADED, TOO_LARGE, CLOSED (not done), DEADLINE_EXCEEDED (unknown). */
+  async publish(topic: Topic, event: unknown, deadline: number, traceparent: string | undefined): Promise<void> {
+    const body = (await validate(topic.schema, event, `event of '${topic.name}'`)) as Record<string, unknown>;
+    await this.publishRaw(topic.name, topic.partitions, String(body[topic.key]), body, deadline, traceparent);
+  }
+
+  /** For tools that know a topic from its descriptor only. */
+  publishRaw(topic: string, partitions: number, key: string, body: unknown, deadline: number, traceparent: string | undefined): Promise<void> {
+    const { clock, source } = this.#options;
+    const encoded = encodeEvent({ source, number: this.#number++, key, body: pack(body), at: clock.now(), traceparent });
+    return this.#writer(topicLog(topic, partitionOf(key, partitions))).send(encoded, deadline);
+  }
+
+  close(): void {
+    for (const writer of this.#writers.values()) writer.close();
+  }
+
+  #writer(log: string): TopicWriter {
+    let writer = this.#writers.get(log);
+    if (!writer) {
+      writer = new TopicWriter({ ...this.#options, topicLog: log });
+      this.#writers.set(log, writer);
+    }
+    return writer;
+  }
+}
+
+export function topicLog(topic: string, partition: number): string {
+  return `topic/${topic}/${partition}`;
+}
+
+/** The topic that takes what a subscription gave up on. */
+export function deadLetterTopic(service: string, subscription: string): string {
+  return `dead.${service}.${subscription}`;
+}
+
+/** @throws NOT_FOUND when no running service knows the topic. */
+export function unknownTopic(topic: string, known: readonly string[]): TandemError {
+  return new TandemError('NOT_FOUND', `no running service knows the topic '${topic}'; known: ${known.join(', ') || 'none'}`);
+}
