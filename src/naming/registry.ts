@@ -4,6 +4,7 @@
  */
 import type { Descriptor } from '../contract/descriptor.ts';
 import type { Member } from '../failure-detection/beat.ts';
+import type { NameConflict } from './descriptors.ts';
 
 export interface Registry {
   /** All processes heard of and not yet forgotten, the dead included for a while (the verdict says so). */
@@ -13,6 +14,13 @@ export interface Registry {
   member(id: string): Member | undefined;
   /** What the service offers; undefined until an instance of it was heard and described itself. */
   descriptor(service: string): Descriptor | undefined;
+  /** What its live instances offer, one per version: two during a roll. */
+  descriptors(service: string): readonly Descriptor[];
+  /** What this very instance offers; undefined until asked. */
+  descriptorOf(member: Member): Descriptor | undefined;
+  /** Services whose name two different services claim. */
+  conflicts(): readonly NameConflict[];
+  /** Services whose descriptor is known, sorted; also those of which no instance is left. */
   services(): readonly string[];
   /** Counts up at each change of members, verdicts or descriptors; cheap to compare. */
   readonly version: number;

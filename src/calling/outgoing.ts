@@ -1,0 +1,48 @@
+/** A call as the rooms above ask for it, and its answer. */
+
+import type { Strategy } from '../balancing/picker.ts';
+import type { AnswerMeta } from '../contract/call.ts';
+import type { Consistency } from '../contract/method.ts';
+import type { Priority, Reply, SendOptions } from '../core/channel.ts';
+import type { Closable } from '../core/lifecycle.ts';
+import type { CallMeta } from '../core/meta.ts';
+import type { Member } from '../failure-detection/beat.ts';
+import type { Registry } from '../naming/registry.ts';
+import type { Session } from './session.ts';
+
+export interface OutgoingCall {
+  /** The parent's deadline, local monotonic ms; the call ends at the earlier of this and its own timeout. */
+  readonly deadline?: number | undefined;
+  /** Instead of the method's own timeout. */
+  readonly timeoutMs?: number | undefined;
+  readonly consistency?: Consistency | undefined;
+  /** Default: a fresh one, born now. */
+  readonly requestId?: string | undefined;
+  readonly born?: number | undefined;
+  /** Sent along, and advanced by the answer. */
+  readonly session?: Session | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly priority?: Priority | undefined;
+  readonly fallback?: (() => unknown) | undefined;
+  /** A second try elsewhere after this long; only for idempotent methods. */
+  readonly hedgeMs?: number | undefined;
+  readonly traceparent?: string | undefined;
+  readonly caller?: CallMeta['caller'] | undefined;
+}
+
+export interface Called {
+  readonly value: unknown;
+  readonly meta: AnswerMeta;
+}
+
+export interface Caller extends Closable {
+  readonly registry: Registry;
+  /** @throws DeclaredError, or TandemError whose outcome covers all tries together. */
+  call(service: string, method: string, input: unknown, options?: OutgoingCall): Promise<Called>;
+  /** Items of a streaming method; tried again elsewhere only before the first item. `items` goes in, for methods that take a stream. */
+  stream(service: string, method: string, input: unknown, options?: OutgoingCall): AsyncIterable<unknown>;
+  /** One direct try at one process, for system methods and forwards. */
+  send(member: Member, method: string, body: unknown, options: SendOptions): Promise<Reply>;
+  /** Switches how the instances of a service are picked, live. */
+  setStrategy(service: string, strategy: Strategy): void;
+}

@@ -1,0 +1,82 @@
+/** What this caller knows of each instance from its own calls: open calls, breaker, outlier ejection, how often it was picked. */
+import { Ejection } from '../balancing/ejection.ts';
+import type { Clock } from '../core/clock.ts';
+import { DeclaredError, TandemError } from '../core/errors.ts';
+import type { Logger } from '../core/logger.ts';
+import type { Counter, Meter } from '../core/meter.ts';
+import { type CircuitBreaker, openCircuitBreaker } from '../degradation/circuit-breaker.ts';
+import type { Member } from '../failure-detection/beat.ts';
+import { metricNames } from '../monitoring/metric-names.ts';
+import type { Registry } from '../naming/registry.ts';
+
+export interface Target {
+  readonly member: Member;
+  readonly breaker: CircuitBreaker;
+  readonly picked: Counter;
+  inflight: number;
+}
+
+export interface TargetsOptions {
+  readonly registry: Registry;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly meter: Meter;
+}
+
+export class Targets {
+  readonly #options: TargetsOptions;
+  readonly #byId = new Map<string, Target>();
+  readonly #ejection = new Ejection<Target>();
+
+  constructor(options: TargetsOptions) {
+    this.#options = options;
+  }
+
+  of(member: Member): Target {
+    const { id, service } = member.beat;
+    let target = this.#byId.get(id);
+    if (!target || target.member !== member) {
+      const { clock, meter } = this.#options;
+      const picked = meter.counter(metricNames.picked, { service: service ?? member.beat.role, instance: id });
+      target = { member, breaker: openCircuitBreaker({ clock }), picked, inflight: 0 };
+      this.#byId.set(id, target);
+    }
+    return target;
+  }
+
+  /** Whether a new call should rather go elsewhere. */
+  avoid(target: Target): boolean {
+    return !target.breaker.wouldAllow() || this.#ejection.isEjected(target, this.#options.clock.monotonic());
+  }
+
+  succeeded(target: Target): void {
+    target.breaker.succeeded();
+    this.#ejection.succeeded(target);
+  }
+
+  /** Sorts a failure: an answer of the contract is a success of the instance, silence and breaks count against it. */
+  failed(target: Target, thrown: unknown): void {
+    if (thrown instanceof DeclaredError) return this.succeeded(target);
+    const { code } = TandemError.from(thrown);
+    const silent = code === 'UNAVAILABLE' || code === 'INTERRUPTED' || code === 'DEADLINE_EXCEEDED';
+    if (silent || code === 'INTERNAL') {
+      const { registry, clock, logger } = this.#options;
+      const { id, service } = target.member.beat;
+      const total = service === undefined ? 1 : registry.instances(service).length;
+      if (this.#ejection.failed(target, total, clock.monotonic()))
+        logger.warn('ejected as an outlier', { member: id, code });
+    }
+    if (silent) target.breaker.failed();
+    else if (code === 'CANCELED') target.breaker.released();
+    else target.breaker.succeeded();
+  }
+
+  /** Forgets processes that the registry has forgotten. */
+  sweep(): void {
+    for (const [id, target] of this.#byId) {
+      if (this.#options.registry.member(id)) continue;
+      this.#byId.delete(id);
+      this.#ejection.forget(target);
+    }
+  }
+}

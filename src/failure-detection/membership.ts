@@ -1,0 +1,197 @@
+/**
+ * From beats, time and evidence to verdicts. Pure: it never looks at a clock, it is told the time.
+ * A silent process becomes suspect, then dead. Evidence shortens the wait (a link to it was refused or broke, or a newer
+ * process took its slot), but never decides alone: a beat after the evidence outweighs it. Without the bus nobody can be
+ * heard, so then verdicts stand still: "I am cut off", never "everyone died". And when the observer itself stood still
+ * (a busy loop, SIGSTOP), that time is no one's silence (the idea of Lifeguard, Dadgar et al. 2017: distrust yourself first).
+ */
+import { limits } from '../core/limits.ts';
+import type { Beat, Member, Verdict } from './beat.ts';
+import { PhiDetector, type PhiOptions } from './phi.ts';
+
+export interface MembershipOptions extends PhiOptions {
+  /** phi from which a silent process is avoided. */
+  readonly suspectPhi: number;
+  /** phi from which it is dead, with at least `deadSilentMs` of silence. */
+  readonly deadPhi: number;
+  readonly deadSilentMs: number;
+  /** With evidence this much silence is enough. */
+  readonly evidencedSilentMs: number;
+  /** A main loop silent for so long is stuck: out of rotation, restart. */
+  readonly stuckMs: number;
+  /** Event-loop delay (p99) or main-loop silence from which a process is slow. */
+  readonly slowMs: number;
+  /** The dead are remembered for so long, for people and for placement. */
+  readonly forgetMs: number;
+  /** A pause between two looks beyond this was the observer's own. */
+  readonly ownPauseMs: number;
+}
+
+export const membershipDefaults: MembershipOptions = {
+  expectedMs: limits.beatIntervalMs,
+  deviationMsMin: limits.beatIntervalMs * 0.4,
+  samples: 100,
+  suspectPhi: 3,
+  deadPhi: 8,
+  deadSilentMs: limits.beatIntervalMs * 4,
+  evidencedSilentMs: limits.beatIntervalMs * 1.5,
+  stuckMs: 3000,
+  slowMs: 250,
+  forgetMs: 60_000,
+  ownPauseMs: limits.beatIntervalMs * 2,
+};
+
+class Known implements Member {
+  beat: Beat;
+  verdict: Verdict = 'alive';
+  since: number;
+  evidence = false;
+  farewell = false;
+  readonly detector: PhiDetector;
+
+  constructor(beat: Beat, options: MembershipOptions, nowMs: number) {
+    this.beat = beat;
+    this.since = nowMs;
+    this.detector = new PhiDetector(options, nowMs);
+  }
+}
+
+export class Membership {
+  readonly #options: MembershipOptions;
+  readonly #members = new Map<string, Known>();
+  #list: readonly Member[] | undefined;
+  #connected = true;
+  #lookedMs: number;
+
+  constructor(nowMs: number, options: Partial<MembershipOptions> = {}) {
+    this.#options = { ...membershipDefaults, ...options };
+    this.#lookedMs = nowMs;
+  }
+
+  /** All that are known; the same array until someone comes or is forgotten. A member's fields are always current. */
+  members(): readonly Member[] {
+    this.#list ??= [...this.#members.values()];
+    return this.#list;
+  }
+
+  member(id: string): Member | undefined {
+    return this.#members.get(id);
+  }
+
+  /** Takes in a beat. True when it changes where calls may go: not for load, position or time alone. */
+  heard(beat: Beat, nowMs: number): boolean {
+    const known = this.#members.get(beat.id);
+    if (!known) {
+      const fresh = new Known(beat, this.#options, nowMs);
+      fresh.verdict = this.#judge(fresh, nowMs);
+      this.#members.set(beat.id, fresh);
+      this.#list = undefined;
+      this.#suspectPredecessors(beat);
+      return true;
+    }
+    if (beat.sequence <= known.beat.sequence || known.farewell) return false;
+    const changed = !routesAlike(known.beat, beat);
+    known.beat = beat;
+    known.evidence = false;
+    known.detector.heard(nowMs);
+    return this.#update(known, nowMs) || changed;
+  }
+
+  /** The process said that it ends. */
+  left(id: string, nowMs: number): boolean {
+    const known = this.#members.get(id);
+    if (!known) return false;
+    known.farewell = true;
+    return this.#update(known, nowMs);
+  }
+
+  /** A link to it was refused or broke. */
+  broken(id: string, nowMs: number): boolean {
+    const known = this.#members.get(id);
+    if (!known || known.verdict === 'dead') return false;
+    known.evidence = true;
+    return this.#update(known, nowMs);
+  }
+
+  /** The bus was lost or found. While it is lost all verdicts stand still. */
+  connection(connected: boolean, nowMs: number): void {
+    if (connected && !this.#connected) this.#excuseAll(nowMs);
+    this.#connected = connected;
+    this.#lookedMs = nowMs;
+  }
+
+  /** To be called about once per beat interval. True when a verdict changed or someone was forgotten. */
+  look(nowMs: number): boolean {
+    const pauseMs = nowMs - this.#lookedMs;
+    this.#lookedMs = nowMs;
+    if (!this.#connected) return false;
+    if (pauseMs > this.#options.ownPauseMs) {
+      for (const known of this.#members.values()) known.detector.excuse(pauseMs);
+    }
+    let changed = false;
+    for (const known of this.#members.values()) {
+      if (this.#update(known, nowMs)) changed = true;
+      if (known.verdict === 'dead' && nowMs - known.since > this.#options.forgetMs) {
+        this.#members.delete(known.beat.id);
+        this.#list = undefined;
+        changed = true;
+      }
+    }
+    return changed;
+  }
+
+  #excuseAll(nowMs: number): void {
+    for (const { detector } of this.#members.values()) detector.excuse(detector.silentMs(nowMs));
+  }
+
+  /** A process that begins in the slot of another (`inventory-3-…`) on the same node is evidence against the older one. */
+  #suspectPredecessors(beat: Beat): void {
+    const slot = slotPart(beat.id);
+    for (const other of this.#members.values()) {
+      const { beat: old } = other;
+      if (old.id !== beat.id && old.node === beat.node && old.startedAt < beat.startedAt && slotPart(old.id) === slot) {
+        other.evidence = true;
+      }
+    }
+  }
+
+  #update(known: Known, nowMs: number): boolean {
+    const verdict = this.#judge(known, nowMs);
+    if (verdict === known.verdict) return false;
+    known.verdict = verdict;
+    known.since = nowMs;
+    return true;
+  }
+
+  #judge(known: Known, nowMs: number): Verdict {
+    const { suspectPhi, deadPhi, deadSilentMs, evidencedSilentMs, stuckMs, slowMs } = this.#options;
+    if (known.farewell) return 'dead';
+    if (!this.#connected) return known.evidence && known.verdict === 'alive' ? 'suspect' : known.verdict;
+    const silentMs = known.detector.silentMs(nowMs);
+    const phi = known.detector.phi(nowMs);
+    if (known.evidence && silentMs >= evidencedSilentMs) return 'dead';
+    if (phi >= deadPhi && silentMs >= deadSilentMs) return 'dead';
+    if (known.evidence || phi >= suspectPhi) return 'suspect';
+    const { mainLoopSilentMs, load } = known.beat;
+    if (mainLoopSilentMs >= stuckMs) return 'stuck';
+    if (mainLoopSilentMs >= slowMs || load.loopDelayMs >= slowMs) return 'slow';
+    return 'alive';
+  }
+}
+
+function slotPart(id: string): string {
+  const dash = id.lastIndexOf('-');
+  return dash > 0 ? id.slice(0, dash) : id;
+}
+
+/** Whether two beats of one process send calls to the same places. */
+function routesAlike(a: Beat, b: Beat): boolean {
+  if (a.ready !== b.ready || a.draining !== b.draining || a.address !== b.address) return false;
+  if (a.descriptorHash !== b.descriptorHash || a.partitions.length !== b.partitions.length) return false;
+  for (let i = 0; i < a.partitions.length; i++) {
+    const left = a.partitions[i]!;
+    const right = b.partitions[i]!;
+    if (left.partition !== right.partition || left.ready !== right.ready || left.epoch !== right.epoch) return false;
+  }
+  return true;
+}
