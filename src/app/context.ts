@@ -1,6 +1,6 @@
 /** Builds what a handler is given: data through the call's scope, callees with this call as their parent. */
 import { typedCalls } from '../calling/typed-calls.ts';
-import type { Caller } from '../calling/caller.ts';
+import type { Caller } from '../calling/outgoing.ts';
 import type { Session } from '../calling/session.ts';
 import type { BaseContext, CallerInfo, Transacts } from '../contract/context.ts';
 import type { ErrorSpec, MethodSpec } from '../contract/method.ts';

@@ -2,7 +2,7 @@
  * Runs the methods of one service in one instance: validates the input, places keyed calls, builds the context, calls
  * the handler, strips the output. One request's way through an instance can be read here from top to bottom.
  */
-import type { Caller } from '../calling/caller.ts';
+import type { Caller } from '../calling/outgoing.ts';
 import { Session } from '../calling/session.ts';
 import type { AroundCall, Service } from '../contract/contract.ts';
 import type { Descriptor, MethodForm } from '../contract/descriptor.ts';

@@ -1,0 +1,77 @@
+/**
+ * The whole app in one process, for development: the same rooms, joined by the in-memory transport instead of sockets
+ * and with the engine called directly. Data is as durable as ever.
+ */
+import { join } from 'node:path';
+import { memoryTransport } from '../communication/memory.ts';
+import { Closers } from '../core/lifecycle.ts';
+import { openEmbeddedEngine } from '../log/embedded-engine.ts';
+import { nodeDisk } from '../log/node-disk.ts';
+import { openGatewayProcess } from './gateway.ts';
+import type { Host } from './host.ts';
+import { openInstance } from './instance.ts';
+import { loadFiles } from './load.ts';
+
+export interface DevAppOptions {
+  readonly files: readonly string[];
+  readonly dataDirectory: string;
+  readonly httpHost: string;
+  readonly port: number;
+  readonly dashboardPort: number;
+  readonly host: Host;
+  /** `services` of the config file. */
+  readonly config: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly dashboard?: boolean;
+}
+
+export interface DevApp {
+  readonly gatewayUrl: string;
+  readonly dashboardUrl: string | undefined;
+  readonly services: readonly string[];
+  /** The files that were given. */
+  readonly files: readonly string[];
+  close(graceMs: number): Promise<void>;
+}
+
+export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
+  const { files, dataDirectory, httpHost, port } = options;
+  const host = { ...options.host, transports: [memoryTransport()] };
+  const { clock, random, logger } = host;
+  const found = await loadFiles(files);
+  const closers = new Closers();
+  try {
+    const engine = await openEmbeddedEngine({ directory: join(dataDirectory, 'engine'), disk: nodeDisk, clock, random, logger, durability: 'fsync' });
+    closers.add('engine', () => engine.close());
+    const instances = await Promise.all(
+      found.map(async ({ service }) => {
+        const name = service.contract.name as string;
+        const keepsData = service.definition.tables !== undefined || service.definition.subscriptions !== undefined;
+        const stores = keepsData
+          ? (await import('../replication/lmdb-store.ts')).openLmdbStores({ directory: join(dataDirectory, 'replicas', `${name}-1`) })
+          : { open: () => Promise.reject(new Error('no data')), close: () => Promise.resolve() };
+        const id = `${name}-1-${random.id().slice(0, 6)}`;
+        return openInstance({ id, service, host, engine, listen: `memory://${id}`, config: options.config[name] ?? {}, stores });
+      }),
+    );
+    for (const instance of instances) closers.add(instance.id, () => instance.close(1000));
+    const gateway = await openGatewayProcess({ id: `gateway-1-${random.id().slice(0, 6)}`, host, engine, listen: 'memory://gateway-1', httpHost, port, reusePort: false, secret: random.id() });
+    closers.add('gateway', () => gateway.close(1000));
+    let dashboardUrl: string | undefined;
+    if (options.dashboard !== false) {
+      const { openMonitorProcess } = await import('./monitor-process.ts');
+      const monitor = await openMonitorProcess({ id: `monitor-1-${random.id().slice(0, 6)}`, host, engine, listen: 'memory://monitor-1', httpHost, port: options.dashboardPort });
+      closers.add('monitor', () => monitor.close(0));
+      dashboardUrl = monitor.url;
+    }
+    return {
+      gatewayUrl: gateway.url,
+      dashboardUrl,
+      services: found.map(({ service }) => service.contract.name as string),
+      files,
+      close: () => closers.close(),
+    };
+  } catch (cause) {
+    await closers.close().catch(() => {});
+    throw cause;
+  }
+}

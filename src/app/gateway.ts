@@ -1,0 +1,48 @@
+/** The gateway process: a peer with an HTTP door. It loads no user code; what it may call it reads from the registry. */
+import { type Gateway, openGateway } from '../gateway/gateway.ts';
+import type { Engine } from '../log/engine.ts';
+import type { Host } from './host.ts';
+import { openPeer } from './peer.ts';
+
+export interface GatewayProcessOptions {
+  readonly id: string;
+  readonly host: Host;
+  readonly engine: Engine;
+  readonly engineAddress?: string | undefined;
+  readonly listen: string;
+  readonly httpHost: string;
+  readonly port: number;
+  readonly reusePort: boolean;
+  /** Signs session tokens; the same for all gateways of an app. */
+  readonly secret: string;
+}
+
+export interface GatewayProcess {
+  readonly url: string;
+  readonly port: number;
+  close(graceMs: number): Promise<void>;
+}
+
+export async function openGatewayProcess(options: GatewayProcessOptions): Promise<GatewayProcess> {
+  const { id, host, engine, engineAddress, listen, httpHost, port, reusePort, secret } = options;
+  const { clock, random, logger, meter, tracer } = host;
+  const peer = await openPeer({ id, role: 'gateway', host, engine, engineAddress, listen });
+  let gateway: Gateway;
+  try {
+    const { registry, caller } = peer;
+    gateway = await openGateway({ registry, caller, clock, random, logger, meter, tracer, host: httpHost, port, reusePort, secret });
+  } catch (cause) {
+    await peer.close(0);
+    throw cause;
+  }
+  peer.report({ ready: true });
+  return {
+    url: gateway.url,
+    port: gateway.port,
+    close: async graceMs => {
+      peer.report({ ready: false, draining: true });
+      await gateway.close(graceMs);
+      await peer.close(graceMs);
+    },
+  };
+}

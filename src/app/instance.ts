@@ -1,0 +1,168 @@
+/**
+ * One instance of one service: config, resources, data, events, methods, in that order; stopped in reverse. It is ready
+ * when every partition placed on it is caught up; when it drains it hands its partitions on before it goes.
+ */
+import type { Service } from '../contract/contract.ts';
+import { describeService } from '../contract/describe.ts';
+import type { Topic } from '../contract/topic.ts';
+import { TandemError } from '../core/errors.ts';
+import { Closers } from '../core/lifecycle.ts';
+import { limits } from '../core/limits.ts';
+import { openEvents } from '../events/events.ts';
+import { Publisher } from '../events/publisher.ts';
+import { attemptsMaxOf, type SubscriptionDefinition } from '../events/subscription.ts';
+import type { Engine } from '../log/engine.ts';
+import type { ReplicaStore } from '../replication/store.ts';
+import type { Keyspace, StateSettings } from '../state/keyspace.ts';
+import { openKeyspace } from '../state/open-keyspace.ts';
+import { serviceConfig } from './config.ts';
+import type { Host } from './host.ts';
+import { openPeer } from './peer.ts';
+import { openServiceRuntime } from './service-runtime.ts';
+
+export interface InstanceOptions {
+  readonly id: string;
+  readonly service: Service;
+  readonly host: Host;
+  readonly engine: Engine;
+  readonly engineAddress?: string | undefined;
+  readonly listen: string;
+  /** `services.<name>` of the config file. */
+  readonly config: Readonly<Record<string, unknown>>;
+  /** Instead of the definition's own resources; for tests. */
+  readonly fakeResources?: unknown;
+  /** The local store of a partition. The instance closes what it opened. */
+  readonly stores: { open(partition: number): Promise<ReplicaStore>; close(): Promise<void> };
+  /** How long the start may take. */
+  readonly startTimeoutMs?: number;
+  readonly stateSettings?: Partial<StateSettings>;
+}
+
+export interface Instance {
+  readonly id: string;
+  readonly address: string;
+  readonly keyspace: Keyspace | undefined;
+  /** Lets running calls end, hands partitions on, closes resources. Bounded by `graceMs`. */
+  close(graceMs: number): Promise<void>;
+}
+
+const startTimeoutMs = 30_000;
+
+/** @throws CONFIG (config, data of another shape), UNSUPPORTED (a schema that JSON cannot carry), what `resources` threw, UNAVAILABLE (no engine). */
+export async function openInstance(options: InstanceOptions): Promise<Instance> {
+  const { id, service, host, engine } = options;
+  const { clock, random, meter, tracer } = host;
+  const name = service.contract.name as string;
+  const { definition } = service;
+  const logger = host.logger.with({ service: name, instance: id });
+  const closers = new Closers();
+  const stopping = new AbortController();
+  const deadline = clock.monotonic() + (options.startTimeoutMs ?? startTimeoutMs);
+
+  try {
+    const descriptor = describeService(service);
+    const config = await serviceConfig(service, options.config, host.environment);
+    const resources = options.fakeResources ?? (await openResources(service, config, logger, stopping.signal, closers));
+    const { engineAddress, listen } = options;
+    const peer = await openPeer({ id, role: 'instance', service: name, host, engine, engineAddress, listen, descriptor });
+    closers.add('peer', () => peer.close(0));
+    const publisher = new Publisher({ log: engine.log, source: id, clock, random });
+    closers.add('publisher', () => publisher.close());
+
+    let keyspace: Keyspace | undefined;
+    if (descriptor.keyspace) {
+      closers.add('stores', () => options.stores.close());
+      keyspace = await openKeyspace({
+        service: name,
+        instance: id,
+        tables: definition.tables ?? {},
+        partitions: descriptor.keyspace.partitions,
+        replicas: descriptor.keyspace.replicas,
+        engine,
+        registry: peer.registry,
+        caller: peer.caller,
+        openStore: partition => options.stores.open(partition),
+        clock,
+        random,
+        logger,
+        meter,
+        ...(options.stateSettings ? { settings: options.stateSettings } : {}),
+      });
+      const opened = keyspace;
+      closers.add('keyspace', () => opened.close());
+      peer.serve(opened);
+      peer.report({ partitions: () => opened.beats() });
+    }
+
+    const runtime = openServiceRuntime({ service, descriptor, instance: id, config, resources, keyspace, caller: peer.caller, publisher, clock, random, logger, meter, tracer });
+    peer.serve(runtime);
+    peer.report({ inflight: runtime.inflight });
+
+    let events: { close(): Promise<void> } | undefined;
+    if (keyspace) {
+      await keyspace.ready(deadline);
+      const opened = openEvents({
+        service: name,
+        keyspace,
+        engine,
+        caller: peer.caller,
+        subscriptions: subscriptionsOf(service),
+        handle: delivery => runtime.deliver(delivery),
+        clock,
+        random,
+        logger,
+        meter,
+      });
+      peer.serve(opened);
+      events = opened;
+    }
+    peer.report({ ready: true });
+    logger.info('ready', { address: peer.address });
+
+    return {
+      id,
+      address: peer.address,
+      keyspace,
+      close: async graceMs => {
+        const end = clock.monotonic() + graceMs;
+        peer.report({ ready: false, draining: true });
+        await events?.close();
+        await keyspace?.drain(end);
+        await runtime.drain(end);
+        stopping.abort();
+        await closers.close();
+      },
+    };
+  } catch (cause) {
+    stopping.abort();
+    await closers.close().catch(problem => logger.warn('closing after a failed start', { message: String(problem) }));
+    throw cause;
+  }
+}
+
+async function openResources(service: Service, config: unknown, logger: Host['logger'], signal: AbortSignal, closers: Closers): Promise<unknown> {
+  const open = service.definition.resources;
+  if (!open) return {};
+  let count = 0;
+  const onStop = (close: () => unknown): void => closers.add(`resource ${++count} of ${service.contract.name}`, close);
+  try {
+    return await open({ config, logger, signal, onStop });
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new TandemError('CONFIG', `resources of '${service.contract.name}' could not be opened: ${message}`, { cause });
+  }
+}
+
+function subscriptionsOf(service: Service): SubscriptionDefinition[] {
+  return Object.entries(service.definition.subscriptions ?? {}).map(([name, given]) => {
+    const spec = given as { topic: Topic; key?: string; attempts?: number; onDead?: 'skip' | 'park'; from?: 'earliest' | 'latest' };
+    return {
+      name,
+      topic: spec.topic,
+      key: spec.key ?? spec.topic.key,
+      attemptsMax: attemptsMaxOf(spec.attempts ?? limits.eventAttemptsMax),
+      onDead: spec.onDead ?? 'skip',
+      from: spec.from ?? 'earliest',
+    };
+  });
+}
