@@ -89,7 +89,8 @@ class MemoryEnd implements Connection {
 
   resume(): void {
     this.#paused = false;
-    this.#other?.#schedule();
+    const other = this.#other;
+    if (other) other.#schedule();
   }
 
   end(): void {
@@ -137,8 +138,9 @@ class MemoryEnd implements Connection {
       }
     }
     if (this.#sent.length > 0) return;
-    if (this.#ending) return this.destroy();
-    if (this.#wantsDrain) {
+    if (this.#ending) {
+      this.destroy();
+    } else if (this.#wantsDrain) {
       this.#wantsDrain = false;
       this.onDrain();
     }
