@@ -1,0 +1,16 @@
+/** `tandem/testing`: a virtual clock, a network and a disk that fail from a seed, and checkers of what clients saw. */
+export { type Attempt, type Audit, auditEffects } from './accounting.ts';
+export { checkConvergence, type Disagreement, type ReplicaState } from './convergence.ts';
+export { type DiskOptions, type SimulatedDisk, simulatedDisk } from './disk.ts';
+export { History, type Invocation, jepsenEvents, type Operation, type OperationOutcome, toEdn } from './history.ts';
+export { checkLinearizability, type Judgement, type LinearizabilityOptions } from './linearizability.ts';
+export { impossible, listModel, type Model, registerModel } from './model.ts';
+export { type Host, type Network, type NetworkOptions, simulatedNetwork } from './network.ts';
+export { checkSessions, type Guarantee, type Observation, type SessionViolation } from './sessions.ts';
+export {
+  type AutoOptions,
+  type ProcessClock,
+  type VirtualClock,
+  type VirtualClockOptions,
+  virtualClock,
+} from './virtual-clock.ts';
