@@ -17,11 +17,10 @@ import type { Tracer } from '../core/tracer.ts';
 import { earlierDeadline } from '../degradation/deadline.ts';
 import { mayFallBack } from '../degradation/fallback.ts';
 import { openRetryBudget, type RetryBudget } from '../degradation/retry-budget.ts';
-import type { Member } from '../failure-detection/beat.ts';
 import { metricNames } from '../monitoring/metric-names.ts';
 import type { Registry } from '../naming/registry.ts';
 import { hedged } from './hedge.ts';
-import type { Called, Caller, OutgoingCall } from './outgoing.ts';
+import type { Caller, OutgoingCall } from './outgoing.ts';
 import { retryAfterMs, retryKind, worstOf } from './retry-rule.ts';
 import { type MethodRoute, Routes } from './routes.ts';
 import { type Target, Targets } from './targets.ts';
@@ -72,7 +71,7 @@ interface Journey {
 }
 
 export function openCaller(options: CallerOptions): Caller {
-  const { registry, dialer, clock, random, meter, tracer, self } = options;
+  const { registry, clock, random, meter, tracer, self } = options;
   const targets = new Targets(options);
   const routes = new Routes(registry, targets);
   const services = new Map<string, ServiceState>();
@@ -172,28 +171,20 @@ export function openCaller(options: CallerOptions): Caller {
     const { deadline, meta, input, options: asked } = journey;
     const send: SendOptions = { deadline, signal, priority: asked.priority ?? form.priority, meta };
     try {
-      const channel = dialer.dial(target.member.beat.address);
+      const channel = targets.channel(target);
       const reply = form.input?.stream
         ? await onlyItem(channel.stream(journey.name, undefined, send, input as AsyncIterable<unknown>))
         : await channel.call(journey.name, input, send);
       targets.succeeded(target);
       return reply;
     } catch (cause) {
-      noteFailure(target, cause);
+      targets.failed(target, cause);
       if (!signal?.aborted) journey.tried.add(target);
       throw cause;
     } finally {
       target.inflight--;
     }
   };
-  const noteFailure = (target: Target, cause: unknown): void => {
-    targets.failed(target, cause);
-    if (!(cause instanceof TandemError) || target.member.verdict === 'dead') return;
-    if (cause.code === 'INTERRUPTED' || (cause.code === 'UNAVAILABLE' && !cause.details?.remote)) {
-      registry.reportBroken(target.member.beat.id);
-    }
-  };
-
   /** Waits for a better moment: a change in the registry, or `waitMs`. */
   const pause = (waitMs: number, wakeOnChange: boolean, signal: AbortSignal | undefined): Promise<void> =>
     new Promise(resolve => {
@@ -382,7 +373,7 @@ export function openCaller(options: CallerOptions): Caller {
             priority: asked.priority ?? form.priority,
             meta: journey.meta,
           };
-          const channel = dialer.dial(target.member.beat.address);
+          const channel = targets.channel(target);
           const items = channel
             .stream(journey.name, incoming ? undefined : input, send, incoming)
             [Symbol.asyncIterator]();
@@ -393,7 +384,7 @@ export function openCaller(options: CallerOptions): Caller {
             return { items, first, target };
           } catch (cause) {
             target.inflight--;
-            noteFailure(target, cause);
+            targets.failed(target, cause);
             journey.tried.add(target);
             throw cause;
           }
@@ -406,7 +397,7 @@ export function openCaller(options: CallerOptions): Caller {
         ended = true;
       } catch (cause) {
         ended = true;
-        noteFailure(opened.target, cause);
+        targets.failed(opened.target, cause);
         throw cause;
       } finally {
         opened.target.inflight--;
@@ -430,10 +421,10 @@ export function openCaller(options: CallerOptions): Caller {
       const target = targets.of(member);
       target.inflight++;
       try {
-        return await dialer.dial(member.beat.address).call(method, body, send);
+        return await targets.channel(target).call(method, body, send);
       } catch (cause) {
         if (cause instanceof TandemError && (cause.code === 'UNAVAILABLE' || cause.code === 'INTERRUPTED')) {
-          noteFailure(target, cause);
+          targets.failed(target, cause);
         }
         throw cause;
       } finally {
@@ -447,6 +438,7 @@ export function openCaller(options: CallerOptions): Caller {
     },
     close() {
       closed = true;
+      targets.close();
     },
   };
 }

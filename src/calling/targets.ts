@@ -1,5 +1,6 @@
 /** What this caller knows of each instance from its own calls: open calls, breaker, outlier ejection, how often it was picked. */
 import { Ejection } from '../balancing/ejection.ts';
+import type { Channel, Dialer } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import type { Logger } from '../core/logger.ts';
@@ -14,10 +15,12 @@ export interface Target {
   readonly breaker: CircuitBreaker;
   readonly picked: Counter;
   inflight: number;
+  channel: Channel | undefined;
 }
 
 export interface TargetsOptions {
   readonly registry: Registry;
+  readonly dialer: Dialer;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly meter: Meter;
@@ -27,6 +30,7 @@ export class Targets {
   readonly #options: TargetsOptions;
   readonly #byId = new Map<string, Target>();
   readonly #ejection = new Ejection<Target>();
+  #closed = false;
 
   constructor(options: TargetsOptions) {
     this.#options = options;
@@ -38,10 +42,28 @@ export class Targets {
     if (!target || target.member !== member) {
       const { clock, meter } = this.#options;
       const picked = meter.counter(metricNames.picked, { service: service ?? member.beat.role, instance: id });
-      target = { member, breaker: openCircuitBreaker({ clock }), picked, inflight: 0 };
+      target = { member, breaker: openCircuitBreaker({ clock }), picked, inflight: 0, channel: undefined };
       this.#byId.set(id, target);
     }
     return target;
+  }
+
+  /** The channel to it. When its connection ends, the registry hears of it: evidence for failure detection. */
+  channel(target: Target): Channel {
+    const { dialer, registry } = this.#options;
+    const channel = dialer.dial(target.member.beat.address);
+    if (target.channel !== channel) {
+      target.channel = channel;
+      channel.onClose(() => {
+        if (!this.#closed) registry.reportBroken(target.member.beat.id);
+      });
+    }
+    return channel;
+  }
+
+  /** From now on connections that end are our own doing. */
+  close(): void {
+    this.#closed = true;
   }
 
   /** Whether a new call should rather go elsewhere. */
@@ -56,7 +78,10 @@ export class Targets {
 
   /** Sorts a failure: an answer of the contract is a success of the instance, silence and breaks count against it. */
   failed(target: Target, thrown: unknown): void {
-    if (thrown instanceof DeclaredError) return this.succeeded(target);
+    if (thrown instanceof DeclaredError) {
+      this.succeeded(target);
+      return;
+    }
     const { code } = TandemError.from(thrown);
     const silent = code === 'UNAVAILABLE' || code === 'INTERRUPTED' || code === 'DEADLINE_EXCEEDED';
     if (silent || code === 'INTERNAL') {

@@ -29,12 +29,18 @@ export function typedCalls(caller: Pick<Caller, 'call' | 'stream' | 'registry'>,
   const calls = new Map<string, object>();
   const tries = new Map<string, object>();
 
-  const outgoing = (service: string, method: string, input: unknown, options: CallOptions<unknown>): OutgoingCall => {
+  const outgoing = (
+    target: AnyContract | string,
+    method: string,
+    input: unknown,
+    options: CallOptions<unknown>,
+  ): OutgoingCall => {
     const { idempotencyKey } = options;
+    const service = nameOf(target);
     let requestId = idempotencyKey;
     if (requestId === undefined && parent.requestId !== undefined) {
       const name = `${service}.${method}`;
-      const key = placingKey(caller, service, method, input);
+      const key = placingKey(caller, target, method, input);
       const equals = `${name} ${key}`;
       const ordinal = ordinals.get(equals) ?? 0;
       ordinals.set(equals, ordinal + 1);
@@ -57,7 +63,7 @@ export function typedCalls(caller: Pick<Caller, 'call' | 'stream' | 'registry'>,
 
   const callOf = (target: AnyContract | string): object =>
     methodsOf(calls, target, (service, method, streams) => (input: unknown, options: CallOptions<unknown> = {}) => {
-      const asked = outgoing(service, method, input, options);
+      const asked = outgoing(target, method, input, options);
       if (streams()) return caller.stream(service, method, input, asked);
       return caller.call(service, method, input, asked).then(({ value }) => value);
     });
@@ -67,7 +73,7 @@ export function typedCalls(caller: Pick<Caller, 'call' | 'stream' | 'registry'>,
       target,
       (service, method) =>
         (input: unknown, options: CallOptions<unknown> = {}) =>
-          answerOf(caller, service, method, input, outgoing(service, method, input, options)),
+          answerOf(caller, service, method, input, outgoing(target, method, input, options)),
     );
 
   /** Methods as cached functions; what is no method name (`then`, symbols) stays undefined, so that it can be awaited and printed. */
@@ -76,7 +82,7 @@ export function typedCalls(caller: Pick<Caller, 'call' | 'stream' | 'registry'>,
     target: AnyContract | string,
     make: (service: string, method: string, streams: () => boolean) => unknown,
   ): object => {
-    const service = typeof target === 'string' ? target : (target.name as string);
+    const service = nameOf(target);
     const known = cache.get(service);
     if (known) return known;
     const specs = typeof target === 'string' ? undefined : (target.methods as Record<string, MethodSpec>);
@@ -127,8 +133,24 @@ async function answerOf(
   }
 }
 
-function placingKey(caller: Pick<Caller, 'registry'>, service: string, method: string, input: unknown): string {
-  const fields = caller.registry.descriptor(service)?.methods.find(({ name }) => name === method)?.key ?? [];
+function nameOf(target: AnyContract | string): string {
+  return typeof target === 'string' ? target : (target.name as string);
+}
+
+/** From the contract where there is one, so that it does not depend on what this process has heard so far. */
+function placingKey(
+  caller: Pick<Caller, 'registry'>,
+  target: AnyContract | string,
+  method: string,
+  input: unknown,
+): string {
+  let fields: readonly string[] = [];
+  if (typeof target === 'string') {
+    fields = caller.registry.descriptor(target)?.methods.find(({ name }) => name === method)?.key ?? [];
+  } else {
+    const { key } = (target.methods as Record<string, MethodSpec>)[method] ?? {};
+    if (key !== undefined) fields = typeof key === 'string' ? [key] : key;
+  }
   if (fields.length === 0) return '';
   try {
     return keyOf(fields, input);

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { DeclaredError, TandemError } from '../core/errors.ts';
+import { virtualClock } from '../simulation/virtual-clock.ts';
+import { openBulkhead } from './bulkhead.ts';
+import { openCircuitBreaker } from './circuit-breaker.ts';
+import { beforeDeadline } from './deadline.ts';
+import { withFallback } from './fallback.ts';
+import { openRetryBudget } from './retry-budget.ts';
+
+test('a breaker opens after failures in a row, lets one probe pass, and closes when it succeeds', async () => {
+  const clock = virtualClock();
+  const breaker = openCircuitBreaker({ clock });
+  for (let i = 0; i < 4; i++) breaker.failed();
+  assert.equal(breaker.state, 'closed');
+  breaker.failed();
+  assert.equal(breaker.state, 'open');
+  assert.equal(breaker.allows(), false);
+  await clock.advance(500);
+  assert.equal(breaker.state, 'half-open');
+  assert.equal(breaker.allows(), true);
+  assert.equal(breaker.allows(), false, 'only one probe');
+  breaker.failed();
+  await clock.advance(500);
+  assert.equal(breaker.state, 'open', 'twice as long after a failed probe');
+  await clock.advance(500);
+  assert.equal(breaker.allows(), true);
+  breaker.succeeded();
+  assert.equal(breaker.state, 'closed');
+});
+
+test('a late failure of a call that was sent before does not lengthen the opening', async () => {
+  const clock = virtualClock();
+  const breaker = openCircuitBreaker({ clock });
+  for (let i = 0; i < 50; i++) breaker.failed();
+  await clock.advance(500);
+  assert.equal(breaker.state, 'half-open');
+});
+
+test('retries end at their budget and come back with time and calls', async () => {
+  const clock = virtualClock();
+  const budget = openRetryBudget({ clock });
+  let spent = 0;
+  while (budget.withdraw()) spent++;
+  assert.equal(spent, 100);
+  await clock.advance(1000);
+  for (let i = 0; i < 10; i++) assert.equal(budget.withdraw(), true);
+  assert.equal(budget.withdraw(), false);
+  for (let i = 0; i < 5; i++) budget.deposit();
+  assert.equal(budget.withdraw(), true);
+  assert.equal(budget.withdraw(), false);
+});
+
+test('a bulkhead refuses what its queue cannot hold, and a place is used again after a failure', async () => {
+  const clock = virtualClock();
+  const bulkhead = openBulkhead({ clock, concurrencyMax: 1, queuedMax: 1 });
+  const first = Promise.withResolvers<string>();
+  const deadline = clock.monotonic() + 1000;
+  const one = bulkhead.run(() => first.promise, deadline);
+  const two = bulkhead.run(async () => 'two', deadline);
+  await assert.rejects(
+    bulkhead.run(async () => 'three', deadline),
+    { code: 'OVERLOADED', outcome: 'not-done' },
+  );
+  first.reject(new Error('no'));
+  await assert.rejects(one, /no/);
+  assert.equal(await two, 'two');
+  assert.deepEqual([bulkhead.running, bulkhead.queued], [0, 0]);
+});
+
+test('who waits in a bulkhead past its deadline is told that nothing was done', async () => {
+  const clock = virtualClock();
+  const bulkhead = openBulkhead({ clock, concurrencyMax: 1 });
+  const never = Promise.withResolvers<void>();
+  void bulkhead.run(() => never.promise, clock.monotonic() + 1000);
+  const waiting = bulkhead.run(async () => 1, clock.monotonic() + 100);
+  await assert.rejects(clock.complete(waiting), { code: 'OVERLOADED', outcome: 'not-done' });
+  assert.equal(bulkhead.queued, 0);
+});
+
+test('work that outlives its deadline is DEADLINE_EXCEEDED with unknown outcome, and no timer stays behind', async () => {
+  const clock = virtualClock();
+  const late = beforeDeadline(new Promise(() => {}), clock.monotonic() + 50, clock, 'work');
+  await assert.rejects(clock.complete(late), { code: 'DEADLINE_EXCEEDED', outcome: 'unknown' });
+  assert.equal(await beforeDeadline(Promise.resolve(1), clock.monotonic() + 50, clock, 'work'), 1);
+  assert.equal(clock.pending, 0);
+});
+
+test('a fallback answers for the system, not for the contract and not for a wrong request', async () => {
+  const down = (): Promise<never> => Promise.reject(new TandemError('UNAVAILABLE', 'down'));
+  assert.deepEqual(await withFallback<string>(down, () => 'instead'), { value: 'instead', degraded: true });
+  for (const answer of [new DeclaredError('gone', 410, undefined), new TandemError('INVALID', 'wrong')]) {
+    await assert.rejects(
+      withFallback(
+        () => Promise.reject(answer),
+        () => 'instead',
+      ),
+      answer,
+    );
+  }
+});

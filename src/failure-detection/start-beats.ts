@@ -1,0 +1,101 @@
+/**
+ * Heartbeats from a worker thread with its own connection to the engine. The main loop only ticks a shared memory; the
+ * worker reports how long ago that was, so a busy loop is not taken for death, and a stuck one not for life. The worker
+ * lives and dies with the process: nothing of it keeps the process alive.
+ */
+import { Worker } from 'node:worker_threads';
+import { type Clock, every } from '../core/clock.ts';
+import { limits } from '../core/limits.ts';
+import type { Logger } from '../core/logger.ts';
+import { beatMemory } from './beat-memory.ts';
+import type { BeatIdentity, BeatStatus, Beats } from './beat-source.ts';
+import { openSelfMeasure } from './self-measure.ts';
+
+export interface StartBeatsOptions {
+  /** Of the engine: `tcp://127.0.0.1:4711`. */
+  readonly engineAddress: string;
+  readonly identity: BeatIdentity;
+  /** Asked on the main loop. */
+  readonly status: () => BeatStatus;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Main loop to worker. */
+export type ToBeatWorker =
+  | { readonly kind: 'status'; readonly status: Omit<BeatStatus, 'inflight'>; readonly loopDelayMs: number }
+  | { readonly kind: 'close' };
+export interface BeatWorkerData {
+  readonly engineAddress: string;
+  readonly identity: BeatIdentity;
+  readonly memory: SharedArrayBuffer;
+}
+
+const tickMs = limits.beatIntervalMs / 5;
+const farewellWaitMs = 500;
+
+export function startBeats(options: StartBeatsOptions): Beats {
+  const { clock, logger, identity, engineAddress, status } = options;
+  const memory = beatMemory();
+  const measure = openSelfMeasure(clock, { loop: true });
+  const url = new URL(import.meta.url.endsWith('.ts') ? './beat-worker.ts' : './beat-worker.js', import.meta.url);
+  const data: BeatWorkerData = { engineAddress, identity, memory: memory.buffer };
+  const worker = new Worker(url, {
+    workerData: data,
+    name: 'beats',
+    resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4, stackSizeMb: 1 },
+  });
+  let closed = false;
+  let sentAtMs = 0;
+  let sent = '';
+
+  worker.unref();
+  worker.on('error', cause => logger.error('the heartbeat thread failed', { message: String(cause) }));
+  const exited = new Promise<void>(resolve => {
+    worker.once('exit', code => {
+      if (!closed) logger.error('the heartbeat thread ended; others will take this process for dead', { code });
+      resolve();
+    });
+  });
+
+  const tick = (): void => {
+    if (closed) return;
+    const { inflight, ...rest } = status();
+    memory.tick(clock.now(), inflight);
+    const now = clock.monotonic();
+    const text = routing(rest);
+    if (text === sent && now - sentAtMs < limits.beatIntervalMs) return;
+    sent = text;
+    sentAtMs = now;
+    const message: ToBeatWorker = { kind: 'status', status: rest, loopDelayMs: measure.read().loopDelayMs };
+    worker.postMessage(message);
+  };
+  tick();
+  const timer = every(clock, tickMs, tick);
+  return {
+    refresh: tick,
+    async close() {
+      if (closed) return;
+      closed = true;
+      timer.cancel();
+      measure.close();
+      worker.postMessage({ kind: 'close' } satisfies ToBeatWorker);
+      let waited: (() => void) | undefined;
+      const timeout = clock.after(farewellWaitMs, () => waited?.());
+      await Promise.race([
+        exited,
+        new Promise<void>(resolve => {
+          waited = resolve;
+        }),
+      ]);
+      timeout.cancel();
+      await worker.terminate();
+    },
+  };
+}
+
+/** What others wait for in a status; load and positions may wait for the next beat. */
+function routing(status: Omit<BeatStatus, 'inflight'>): string {
+  const partitions = status.partitions.map(({ partition, ready, epoch }) => `${partition}${ready ? '+' : '-'}${epoch}`);
+  return `${status.address} ${status.ready} ${status.draining} ${status.descriptorHash} ${partitions.join()}`;
+}
