@@ -1,0 +1,40 @@
+/**
+ * `npm run simulate -- [link] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
+ * seeds, prints what fails with its seed, and exits 1 if anything did.
+ */
+import { parseArgs } from 'node:util';
+import { simulateLink } from './simulate-link.ts';
+
+/** Each gives a text that says what went wrong, or nothing. */
+const simulations: Readonly<Record<string, (seed: number) => Promise<string | undefined>>> = {
+  link: async seed => {
+    const { audit } = await simulateLink(seed);
+    return audit.balances ? undefined : JSON.stringify(audit);
+  },
+};
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { seeds: { type: 'string', default: '1000' }, from: { type: 'string', default: '0' } },
+});
+const names = positionals.length > 0 ? positionals : Object.keys(simulations);
+const from = Number(values.from);
+const seeds = Number(values.seeds);
+let failures = 0;
+for (const name of names) {
+  const simulate = simulations[name];
+  if (!simulate) {
+    console.error(`there is no simulation '${name}'; there are ${Object.keys(simulations).join(', ')}`);
+    process.exit(1);
+  }
+  const startedAt = performance.now();
+  for (let seed = from; seed < from + seeds; seed++) {
+    const wrong = await simulate(seed).catch(error => String(error?.stack ?? error));
+    if (!wrong) continue;
+    failures++;
+    console.log(`${name}, seed ${seed}: ${wrong}`);
+  }
+  console.log(`${name}: ${seeds} seeds from ${from} in ${((performance.now() - startedAt) / 1000).toFixed(1)} s`);
+}
+console.log(failures === 0 ? 'nothing failed' : `${failures} failed`);
+process.exit(failures === 0 ? 0 : 1);
