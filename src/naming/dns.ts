@@ -45,8 +45,12 @@ export async function openDnsServer(options: DnsServerOptions): Promise<DnsServe
   });
   socket.on('error', cause => logger.warn('DNS socket', { message: cause.message }));
   socket.on('message', (bytes, from) => {
-    const reply = answerPacket(bytes, question => answerQuestion(registry, question, ttlSeconds));
-    if (reply) send(socket, reply, from);
+    try {
+      const reply = answerPacket(bytes, question => answerQuestion(registry, question, ttlSeconds));
+      if (reply) send(socket, reply, from);
+    } catch (cause) {
+      logger.warn('a DNS question could not be answered', { from: from.address, message: String(cause) });
+    }
   });
   const bound = socket.address();
   return {
