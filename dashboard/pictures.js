@@ -125,7 +125,11 @@ export function trafficMap(nodes, edges) {
   };
   for (const { name } of nodes) depth(name, []);
   const columns = [];
-  for (const node of nodes) (columns[layer.get(node.name)] ??= []).push(node);
+  for (const node of nodes) {
+    const column = layer.get(node.name);
+    columns[column] ??= [];
+    columns[column].push(node);
+  }
   const filled = columns.filter(column => column?.length > 0);
   const box = { width: 168, height: 52 };
   const width = 880;

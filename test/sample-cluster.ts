@@ -128,14 +128,16 @@ export function sampleCluster(options: { readonly empty?: boolean } = {}): Sampl
           const code = failing && to === 'payments' && random.next() < 0.1 ? 'DEADLINE_EXCEEDED' : 'ok';
           const attributes = { service: to, method, code };
           callers[random.below(callers.length)]!.meter.histogram(metricNames.call, attributes).record(took);
-          answerers[i % answerers.length]!.meter.histogram(metricNames.method, attributes).record(took * 0.8);
+          answerers[i % answerers.length]!.meter.histogram(metricNames.server, { service: to, method }).record(
+            took * 0.8,
+          );
         }
       }
       for (const { meter } of living('notifications')) {
         const attributes = { topic: 'orders.placed', subscription: 'mail' };
         meter.counter(metricNames.topicHandled, attributes).add(Math.round(calls * 0.15));
         meter.gauge(metricNames.topicLag, attributes).set(random.below(12));
-        meter.gauge(metricNames.topicDead, attributes).set(failing ? 2 : 0);
+        if (failing && random.next() < 0.1) meter.counter(metricNames.topicDead, attributes).add(1);
       }
     },
   };

@@ -140,12 +140,14 @@ function gather(answers: readonly ([Member, MetricPoint[]] | undefined)[], secon
       if (point.kind === 'histogram' && point.count > 0) {
         const attributes = { from, service, method, code };
         if (point.name === metricNames.call) calls.push({ ...point, attributes });
-        if (point.name === metricNames.method) {
-          handling.push({ ...point, attributes: { ...attributes, from: '', service: service || from } });
+        if (point.name === metricNames.server) {
+          handling.push({ ...point, attributes: { from: '', service, method, code: 'ok' } });
           served.set(beat.id, (served.get(beat.id) ?? 0) + point.count);
         }
       } else if (point.kind === 'counter' && point.value > 0) {
         if (point.name === metricNames.degraded) degraded.set(service, (degraded.get(service) ?? 0) + point.value);
+        if (point.name === metricNames.serverErrors)
+          handling.push(...asFailed(point.value, { from: '', service, method, code }));
         if (point.name === metricNames.topicHandled) handled.push(point);
       }
     }
@@ -160,4 +162,18 @@ function gather(answers: readonly ([Member, MetricPoint[]] | undefined)[], secon
     degraded,
     handled: mergePoints(handled),
   };
+}
+
+/** Moves calls from `ok`, where the histogram of all calls has them, to their code. Adds up with it by merging. */
+function asFailed(count: number, attributes: HistogramPoint['attributes']): HistogramPoint[] {
+  const moved = (by: number, code: string): HistogramPoint => ({
+    kind: 'histogram',
+    name: metricNames.server,
+    attributes: { ...attributes, code },
+    count: by,
+    sum: 0,
+    max: 0,
+    buckets: [],
+  });
+  return [moved(-count, 'ok'), moved(count, attributes.code ?? 'INTERNAL')];
 }

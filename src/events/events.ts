@@ -103,6 +103,7 @@ export function openEvents(options: EventsOptions): Events {
         await send(keyspace.partitionOf(key), '$event', form, until);
       },
       retried: meter.counter('tandem.event.retried', { topic: topic.name, subscription: attributes.subscription }),
+      handled: meter.counter('tandem.event.handled', { topic: topic.name, subscription: attributes.subscription }),
       died: meter.counter('tandem.event.dead', { topic: topic.name, subscription: attributes.subscription }),
     };
     return new Reader({

@@ -50,6 +50,7 @@ export interface DelivererOptions {
   readonly logger: Logger;
   readonly retried: Counter;
   readonly died: Counter;
+  readonly handled: Counter;
   /** Deliveries under way at once in this process; the rest wait. */
   readonly slots: Slots;
 }
@@ -70,6 +71,7 @@ export async function deliver(options: DelivererOptions, event: StoredEvent, at:
     try {
       await options.send(key, { ...delivery, attempt, ...(dead ? { dead } : {}) }, clock.monotonic() + handlerTimeoutMs);
       if (dead) options.died.add(1);
+      else options.handled.add(1);
       return true;
     } catch (cause) {
       const error = toErrorForm(cause);

@@ -9,28 +9,31 @@ export const metricNames = {
   call: 'tandem.call.duration',
   /** Counter {service, instance}: tries by the instance that they were sent to: the balancer's spread. */
   picked: 'tandem.call.picked',
-  /** Histogram, ms {service, method, code}: handling at the instance. */
-  method: 'tandem.method.duration',
+  /** Histogram, ms {service, method}: handling at the instance, failed calls included. */
+  server: 'tandem.server.duration',
+  /** Counter {service, method, code}: calls that the instance answered with an error. */
+  serverErrors: 'tandem.server.errors',
   /** Counter {service, method}: answers by a fallback, a cache or a lower level than asked. */
   degraded: 'tandem.call.degraded',
   /** Histogram, ms {method, route, status}: HTTP requests at a gateway. */
   http: 'tandem.http.duration',
   /** Gauge {topic, subscription}: events that wait. */
   topicLag: 'tandem.topic.lag',
-  /** Gauge {topic, subscription}: dead letters that are stored. */
-  topicDead: 'tandem.topic.dead',
+  /** Counter {topic, subscription}: events given up, since the process that read them started. */
+  topicDead: 'tandem.event.dead',
   /** Counter {topic, subscription}: events handled. */
-  topicHandled: 'tandem.topic.handled',
+  topicHandled: 'tandem.event.handled',
 } as const;
 
 export const metricHelp: Readonly<Record<string, string>> = {
   [metricNames.call]: 'Whole calls as their callers see them, retries included.',
   [metricNames.picked]: 'Tries of calls, by the instance that they were sent to.',
-  [metricNames.method]: 'Handling of calls at the instance.',
+  [metricNames.server]: 'Handling of calls at the instance, failed calls included.',
+  [metricNames.serverErrors]: 'Calls that the instance answered with an error.',
   [metricNames.degraded]: 'Answers by a fallback, a cache or a lower level than asked.',
   [metricNames.http]: 'HTTP requests at a gateway.',
   [metricNames.topicLag]: 'Events of a topic that a subscription has not handled yet.',
-  [metricNames.topicDead]: 'Dead letters of a subscription.',
+  [metricNames.topicDead]: 'Events that a subscription gave up as dead letters.',
   [metricNames.topicHandled]: 'Events that a subscription has handled.',
   'tandem.process.start': 'Start of the process in seconds since 1970.',
   'tandem.process.memory': 'Resident memory.',
