@@ -23,7 +23,8 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   after(delayMs, task) {
     const timer = setTimeout(task, Math.max(0, delayMs));
-    timer.unref();
+    // Browsers give a number.
+    if (typeof timer === 'object') timer.unref();
     return { cancel: () => clearTimeout(timer) };
   },
   defer: task => void setImmediate(task),

@@ -2,8 +2,6 @@
  * Chance as a component, for the same reason as the clock. The seeded generator is sfc32 (Doty-Humphrey, PractRand):
  * small, fast, and good enough to choose faults and jitter; it is not for secrets.
  */
-import { randomBytes } from 'node:crypto';
-
 export interface Random {
   /** A number in [0, 1). */
   next(): number;
@@ -15,12 +13,20 @@ export interface Random {
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 
+/** Ids are made for every call: bytes are fetched by the page, since asking the system costs a microsecond. */
+const pool = new Uint8Array(4096);
+let poolAt = pool.length;
+
 export const systemRandom: Random = {
   next: () => Math.random(),
   below: bound => Math.floor(Math.random() * bound),
   id: () => {
+    if (poolAt === pool.length) {
+      crypto.getRandomValues(pool);
+      poolAt = 0;
+    }
     let text = '';
-    for (const byte of randomBytes(16)) text += alphabet[byte & 31];
+    for (const end = poolAt + 16; poolAt < end; poolAt++) text += alphabet[pool[poolAt]! & 31];
     return text;
   },
 };

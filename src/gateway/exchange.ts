@@ -79,6 +79,7 @@ export class Exchanges {
     let entered = false;
     let failure: unknown;
     try {
+      headers.checkHost(request);
       if (path.startsWith('/-/') && this.#health(verb, path, answer)) return;
       const match = find(table.routes, verb, path, request.method === 'OPTIONS', answer);
       if (!match) return;
@@ -165,6 +166,7 @@ export class Exchanges {
     const address = request.socket.remoteAddress;
     return {
       deadline: clock.monotonic() + timeoutMs,
+      timeoutMs,
       requestId: answer.requestId,
       ...(key === undefined && { born: clock.now() }),
       session: this.#session(request, answer),
@@ -182,7 +184,9 @@ export class Exchanges {
     const session = new Session();
     const { header, cookie } = headers.sessionToken(request.headers);
     answer.cookies = header === undefined;
-    for (const token of [cookie, header]) if (token !== undefined) session.merge(this.#parts.tokens.read(token));
+    const { tokens } = this.#parts;
+    if (cookie !== undefined) session.merge(tokens.read(cookie));
+    if (header !== undefined) for (const token of header.split(', ')) session.merge(tokens.read(token));
     answer.known = header ?? cookie;
     return session;
   }

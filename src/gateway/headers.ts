@@ -49,6 +49,16 @@ export function* headerPairs(request: IncomingMessage): Iterable<[string, string
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) yield [rawHeaders[i]!, rawHeaders[i + 1]!];
 }
 
+/** Node keeps the first Host and drops others; a proxy before us may have looked at the last. @throws INVALID. */
+export function checkHost({ rawHeaders }: IncomingMessage): void {
+  let hosts = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!;
+    if (name.length === 4 && name.toLowerCase() === 'host' && ++hosts > 1)
+      throw new TandemError('INVALID', 'the request has more than one Host header');
+  }
+}
+
 export function visibleHeaders(headers: IncomingHttpHeaders): Readonly<Record<string, string>> | undefined {
   let seen: Record<string, string> | undefined;
   for (const name of visible) {
@@ -103,6 +113,7 @@ export function traceparentOf(headers: IncomingHttpHeaders): string | undefined 
     : undefined;
 }
 
+/** Tokens in the header (one, or several when a client made calls in parallel) and the one in the cookie. */
 export function sessionToken(headers: IncomingHttpHeaders): { header?: string; cookie?: string } {
   const found: { header?: string; cookie?: string } = {};
   const header = one(headers, headerNames.session);

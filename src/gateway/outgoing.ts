@@ -7,6 +7,8 @@ import type { CallMeta } from '../core/meta.ts';
 
 export interface OutgoingCall {
   readonly deadline: number;
+  /** The same as a span: instead of the method's own timeout, which would end a stream. */
+  readonly timeoutMs: number;
   readonly consistency?: CallMeta['consistency'];
   readonly requestId: string;
   readonly born?: number;
