@@ -1,4 +1,4 @@
-import { createClient } from 'tandem';
+import { createClient } from 'tandem/client';
 import type { inventory } from './sketch.contract.ts';
 
 const api = createClient({ url: 'http://localhost:3000' });
