@@ -2,6 +2,7 @@
 export { type Attempt, type Audit, auditEffects } from './accounting.ts';
 export { checkConvergence, type Disagreement, type ReplicaState } from './convergence.ts';
 export { type DiskOptions, type SimulatedDisk, simulatedDisk } from './disk.ts';
+export { type EngineModel, type EngineModelOptions, engineModel } from './engine.ts';
 export { History, type Invocation, jepsenEvents, type Operation, type OperationOutcome, toEdn } from './history.ts';
 export { checkLinearizability, type Judgement, type LinearizabilityOptions } from './linearizability.ts';
 export { impossible, listModel, type Model, registerModel } from './model.ts';
