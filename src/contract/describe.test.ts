@@ -4,12 +4,12 @@ import * as z from 'zod';
 import type { AnySchema } from '../core/schema.ts';
 import { breakingChanges } from './compatibility.ts';
 import { contract } from './contract.ts';
-import { describe } from './describe.ts';
+import { describeService } from './describe.ts';
 import type { Descriptor } from './descriptor.ts';
 import { didYouMean, editDistance } from './did-you-mean.ts';
 
 function of(input: AnySchema, output: AnySchema = z.string()): Descriptor {
-  return describe(
+  return describeService(
     contract('s', { m: { input, output, public: true } }).implement({ methods: { m: () => '' as never } }),
   );
 }
@@ -40,14 +40,14 @@ test('defaults are decided once, and equal services have equal hashes', () => {
       write: { key: 'sku', input: I },
       plain: { timeout: '1s' },
     }).implement({ methods: { read: () => {}, write: () => {}, plain: { handler: () => {}, fallback: () => {} } } });
-  const { methods, keyspace, hash } = describe(make());
+  const { methods, keyspace, hash } = describeService(make());
   const [read, write, plain] = methods;
   assert.deepEqual([read!.reads, read!.public, read!.idempotent, read!.timeoutMs], [true, true, true, 5000]);
   assert.deepEqual([write!.reads, write!.public, write!.idempotent, write!.key], [false, false, true, ['sku']]);
   assert.deepEqual([plain!.idempotent, plain!.timeoutMs, plain!.fallback], [false, 1000, true]);
   assert.equal(keyspace, undefined);
-  assert.equal(hash, describe(make()).hash);
-  assert.deepEqual(JSON.parse(JSON.stringify(describe(make()).methods)), methods, 'it is plain JSON');
+  assert.equal(hash, describeService(make()).hash);
+  assert.deepEqual(JSON.parse(JSON.stringify(describeService(make()).methods)), methods, 'it is plain JSON');
 });
 
 const base = z.object({ a: z.string(), b: z.int().max(10).optional() });
@@ -76,8 +76,8 @@ for (const [name, before, after, side, expected] of changes) {
 }
 
 test('a removed method breaks, a new one passes', () => {
-  const one = describe(contract('s', { a: {} }).implement({ methods: { a: () => {} } }));
-  const two = describe(contract('s', { a: {}, b: {} }).implement({ methods: { a: () => {}, b: () => {} } }));
+  const one = describeService(contract('s', { a: {} }).implement({ methods: { a: () => {} } }));
+  const two = describeService(contract('s', { a: {}, b: {} }).implement({ methods: { a: () => {}, b: () => {} } }));
   assert.deepEqual(breakingChanges(one, two), []);
   assert.deepEqual(breakingChanges(two, one), [{ where: 's.b', what: 'the method was removed' }]);
 });

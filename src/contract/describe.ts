@@ -19,7 +19,7 @@ export interface DescribeOptions {
 }
 
 /** @throws UNSUPPORTED, naming service, method and field, when JSON cannot carry a schema. */
-export function describe(service: Service, options: DescribeOptions = {}): Descriptor {
+export function describeService(service: Service, options: DescribeOptions = {}): Descriptor {
   const { contract, definition } = service;
   const subscriptions = Object.entries(definition.subscriptions ?? {}) as [string, { topic: Topic }][];
   const hasData = Object.keys(definition.tables ?? {}).length > 0 || subscriptions.length > 0;

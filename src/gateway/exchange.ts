@@ -192,7 +192,7 @@ export class Exchanges {
   }
 
   async #rawInput(request: IncomingMessage): Promise<RawRequestForm> {
-    const body = hasBody(request) ? await readBody(request, this.#parts.bodyBytesMax) : undefined;
+    const body = hasBody(request) ? await readBody(request, this.#parts.bodyBytesMax) : null;
     const { path, query } = splitTarget(request.url ?? '/');
     const host = request.headers.host ?? 'localhost';
     return {

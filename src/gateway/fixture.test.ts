@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import * as z from 'zod';
 import type { Session } from '../calling/session.ts';
 import { contract } from '../contract/contract.ts';
-import { describe } from '../contract/describe.ts';
+import { describeService } from '../contract/describe.ts';
 import type { Descriptor } from '../contract/descriptor.ts';
 import { error, stream } from '../contract/method.ts';
 import { systemClock } from '../core/clock.ts';
@@ -41,7 +41,7 @@ export const stock = contract('stock', {
 const nothing = (): never => {
   throw new Error('never called');
 };
-export const stockDescriptor: Descriptor = describe(
+export const stockDescriptor: Descriptor = describeService(
   stock.implement({
     methods: {
       get: nothing,

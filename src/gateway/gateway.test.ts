@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { test } from 'node:test';
 import { contract } from '../contract/contract.ts';
-import { describe } from '../contract/describe.ts';
+import { describeService } from '../contract/describe.ts';
 import type { RawRequestForm } from '../contract/raw.ts';
 import { systemClock } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
@@ -360,7 +360,7 @@ test('a service that joins is reachable at once', async () => {
       assert.equal((await fetch(`${url}/-/ready`)).status, 503);
       assert.equal((await fetch(`${url}/late`)).status, 404);
       const late = contract('late', { hi: { http: 'GET /late' } });
-      registry.join(describe(late.implement({ methods: { hi: () => undefined } })));
+      registry.join(describeService(late.implement({ methods: { hi: () => undefined } })));
       assert.equal(await (await fetch(`${url}/late`)).json(), 'hi');
       assert.equal((await fetch(`${url}/-/ready`)).status, 200);
     },
