@@ -18,6 +18,9 @@ export interface Target {
   channel: Channel | undefined;
 }
 
+/** Below a call's default deadline, so that calls which wait for a target to come back live to see it. */
+const breakerOpenMsMax = 2000;
+
 export interface TargetsOptions {
   readonly registry: Registry;
   readonly dialer: Dialer;
@@ -42,7 +45,13 @@ export class Targets {
     if (!target || target.member !== member) {
       const { clock, meter } = this.#options;
       const picked = meter.counter(metricNames.picked, { service: service ?? member.beat.role, instance: id });
-      target = { member, breaker: openCircuitBreaker({ clock }), picked, inflight: 0, channel: undefined };
+      target = {
+        member,
+        breaker: openCircuitBreaker({ clock, openMsMax: breakerOpenMsMax }),
+        picked,
+        inflight: 0,
+        channel: undefined,
+      };
       this.#byId.set(id, target);
     }
     return target;

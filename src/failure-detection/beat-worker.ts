@@ -39,7 +39,16 @@ function beat(): void {
   const mainLoopSilentMs = Math.max(0, now - Math.max(tickedAtMs, awakeSinceMs));
   engine.bus.publish(
     subject,
-    encodeBeat({ ...identity, ...latest.status, load, sequence: ++sequence, sentAt: now, mainLoopSilentMs }),
+    encodeBeat({
+      entryFormat: 1,
+      ...identity,
+      startedAt: data.startedAt,
+      ...latest.status,
+      load,
+      sequence: ++sequence,
+      sentAt: now,
+      mainLoopSilentMs,
+    }),
   );
 }
 

@@ -79,7 +79,7 @@ test('a broken link makes it suspect at once and dead after little silence; a be
   membership.heard(beat({ sequence: 9000 }), 5100);
   assert.equal(verdict(membership), 'alive');
   membership.broken('inventory-3-aaa', 5110);
-  silence(membership, 5125, 5500);
+  silence(membership, 5125, 5625);
   assert.equal(verdict(membership), 'dead');
 });
 
@@ -125,8 +125,9 @@ test('a main loop that is busy is slow, one that hangs is stuck, and both are no
 test('a new process in the slot of a silent one speeds up its death, but not while that one still beats', () => {
   const membership = new Membership(0);
   live(membership, 0, 5000);
-  membership.heard(beat({ id: 'inventory-3-bbb', startedAt: 200 }), 5400);
-  membership.look(5400);
+  silence(membership, 5125, 5375);
+  membership.heard(beat({ id: 'inventory-3-bbb', startedAt: 200 }), 5510);
+  membership.look(5510);
   assert.equal(verdict(membership), 'dead');
   const roll = new Membership(0);
   live(roll, 0, 5000);

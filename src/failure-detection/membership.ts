@@ -34,7 +34,7 @@ export const membershipDefaults: MembershipOptions = {
   suspectPhi: 3,
   deadPhi: 8,
   deadSilentMs: limits.beatIntervalMs * 4,
-  evidencedSilentMs: limits.beatIntervalMs * 1.5,
+  evidencedSilentMs: limits.beatIntervalMs * 2,
   stuckMs: 3000,
   slowMs: 250,
   forgetMs: 60_000,

@@ -4,42 +4,39 @@
  * lives and dies with the process: nothing of it keeps the process alive.
  */
 import { Worker } from 'node:worker_threads';
-import { type Clock, every } from '../core/clock.ts';
+import { every } from '../core/clock.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import { beatMemory } from './beat-memory.ts';
-import type { BeatIdentity, BeatStatus, Beats } from './beat-source.ts';
+import type { BeatIdentity, BeatOptions, BeatReading, BeatSender } from './beat-sender.ts';
 import { openSelfMeasure } from './self-measure.ts';
 
-export interface StartBeatsOptions {
+export interface StartBeatsOptions extends BeatOptions {
   /** Of the engine: `tcp://127.0.0.1:4711`. */
   readonly engineAddress: string;
-  readonly identity: BeatIdentity;
-  /** Asked on the main loop. */
-  readonly status: () => BeatStatus;
-  readonly clock: Clock;
   readonly logger: Logger;
 }
 
 /** Main loop to worker. */
 export type ToBeatWorker =
-  | { readonly kind: 'status'; readonly status: Omit<BeatStatus, 'inflight'>; readonly loopDelayMs: number }
+  | { readonly kind: 'status'; readonly status: Omit<BeatReading, 'inflight'>; readonly loopDelayMs: number }
   | { readonly kind: 'close' };
 export interface BeatWorkerData {
   readonly engineAddress: string;
   readonly identity: BeatIdentity;
+  readonly startedAt: number;
   readonly memory: SharedArrayBuffer;
 }
 
 const tickMs = limits.beatIntervalMs / 5;
 const farewellWaitMs = 500;
 
-export function startBeats(options: StartBeatsOptions): Beats {
-  const { clock, logger, identity, engineAddress, status } = options;
+export function startBeats(options: StartBeatsOptions): BeatSender {
+  const { clock, logger, identity, engineAddress, read } = options;
   const memory = beatMemory();
   const measure = openSelfMeasure(clock, { loop: true });
   const url = new URL(import.meta.url.endsWith('.ts') ? './beat-worker.ts' : './beat-worker.js', import.meta.url);
-  const data: BeatWorkerData = { engineAddress, identity, memory: memory.buffer };
+  const data: BeatWorkerData = { engineAddress, identity, startedAt: clock.now(), memory: memory.buffer };
   const worker = new Worker(url, {
     workerData: data,
     name: 'beats',
@@ -60,7 +57,7 @@ export function startBeats(options: StartBeatsOptions): Beats {
 
   const tick = (): void => {
     if (closed) return;
-    const { inflight, ...rest } = status();
+    const { inflight, ...rest } = read();
     memory.tick(clock.now(), inflight);
     const now = clock.monotonic();
     const text = routing(rest);
@@ -73,7 +70,7 @@ export function startBeats(options: StartBeatsOptions): Beats {
   tick();
   const timer = every(clock, tickMs, tick);
   return {
-    refresh: tick,
+    changed: tick,
     async close() {
       if (closed) return;
       closed = true;
@@ -95,7 +92,7 @@ export function startBeats(options: StartBeatsOptions): Beats {
 }
 
 /** What others wait for in a status; load and positions may wait for the next beat. */
-function routing(status: Omit<BeatStatus, 'inflight'>): string {
+function routing(status: Omit<BeatReading, 'inflight'>): string {
   const partitions = status.partitions.map(({ partition, ready, epoch }) => `${partition}${ready ? '+' : '-'}${epoch}`);
-  return `${status.address} ${status.ready} ${status.draining} ${status.descriptorHash} ${partitions.join()}`;
+  return `${status.ready} ${status.draining} ${partitions.join()}`;
 }

@@ -4,7 +4,6 @@ import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
 import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import { seededRandom } from '../core/random.ts';
-import type { BeatStatus } from '../failure-detection/beat-source.ts';
 import { startBeatsInLoop } from '../failure-detection/beats-in-loop.ts';
 import type { Bus } from '../log/engine.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
@@ -58,16 +57,7 @@ function world(describe: (address: string) => Promise<Descriptor>) {
   const clock = virtualClock();
   const { bus, set, open } = localBus();
   const registry = openRegistry({ bus, describe, clock, random: seededRandom(1), logger: silentLogger });
-  const start = (id: string, status: Partial<BeatStatus> = {}) => {
-    const state = {
-      address: `memory://${id}`,
-      ready: true,
-      draining: false,
-      inflight: 0,
-      descriptorHash: 'h1',
-      partitions: [],
-      ...status,
-    };
+  const start = (id: string, descriptorHash = 'h1') => {
     const identity = {
       id,
       role: 'instance' as const,
@@ -75,11 +65,12 @@ function world(describe: (address: string) => Promise<Descriptor>) {
       node: 'n',
       zone: 'z',
       pid: 1,
-      startedAt: clock.now(),
-      entryFormat: 1,
+      address: `memory://${id}`,
+      descriptorHash,
     };
+    const read = () => ({ ready: true, draining: false, inflight: 0, partitions: [] });
     const process = clock.process();
-    return { beats: startBeatsInLoop({ bus, clock: process, identity, status: () => state }), state, process };
+    return { beats: startBeatsInLoop({ bus, clock: process, identity, read }), process };
   };
   return { clock, registry, start, set, open };
 }
@@ -148,7 +139,7 @@ test('two versions during a roll are no conflict, two services of one name are',
   const { clock, registry, start } = world(async address => kinds[address]!);
   start('stock-0-a');
   await clock.advance(10);
-  start('stock-1-b', { descriptorHash: 'h2' });
+  start('stock-1-b', 'h2');
   await clock.advance(1000);
   assert.deepEqual(
     registry
@@ -159,7 +150,7 @@ test('two versions during a roll are no conflict, two services of one name are',
   );
   assert.equal(registry.descriptor('stock')!.hash, 'h2', 'the newest');
   assert.deepEqual(registry.conflicts(), []);
-  start('stock-2-c', { descriptorHash: 'h3' });
+  start('stock-2-c', 'h3');
   await clock.advance(1000);
   assert.equal(registry.conflicts()[0]!.reason, 'they have no method in common');
 });

@@ -12,7 +12,7 @@ import type { Member, PartitionBeat, Verdict } from '../failure-detection/beat.t
 import type { Registry } from '../naming/registry.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
-import { openCaller } from './caller.ts';
+import { openCaller } from './open-caller.ts';
 import { Session } from './session.ts';
 
 type Answer = (body: unknown, options: SendOptions, address: string) => Promise<Reply>;
@@ -149,7 +149,7 @@ function world(members: Member[], answer: Answer) {
     logger: silentLogger,
     meter: silentMeter,
     tracer: silentTracer,
-    self: { instance: 'me' },
+    self: { id: 'me' },
   });
   const change = (next: Member[]): void => {
     current = next;
@@ -349,7 +349,7 @@ test('a stream is opened elsewhere when its first try fails, then delivers', asy
   const { caller, clock, sent } = world([member('a'), member('b')], () =>
     sent.length === 1 ? fails('UNAVAILABLE') : Promise.resolve({ body: 'first' }),
   );
-  const items = await clock.complete(() => Array.fromAsync(caller.stream('stock', 'live', {})));
+  const items = await clock.complete(() => itemsOf(caller.stream('stock', 'live', {})));
   assert.deepEqual(items, ['first', 'last']);
 });
 
@@ -361,3 +361,9 @@ test('calls spread over all ready instances', async () => {
     assert.ok(share > 60 && share < 140, `${id}: ${share}`);
   }
 });
+
+async function itemsOf(stream: AsyncIterable<unknown>): Promise<unknown[]> {
+  const items: unknown[] = [];
+  for await (const item of stream) items.push(item);
+  return items;
+}

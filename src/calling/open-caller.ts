@@ -25,8 +25,6 @@ import { retryAfterMs, retryKind, worstOf } from './retry-rule.ts';
 import { type MethodRoute, Routes } from './routes.ts';
 import { type Target, Targets } from './targets.ts';
 
-export type { Called, Caller, OutgoingCall } from './outgoing.ts';
-
 export interface CallerOptions {
   readonly registry: Registry;
   readonly dialer: Dialer;
@@ -35,7 +33,7 @@ export interface CallerOptions {
   readonly logger: Logger;
   readonly meter: Meter;
   readonly tracer: Tracer;
-  readonly self?: { readonly service?: string | undefined; readonly instance: string; readonly zone?: string };
+  readonly self?: { readonly id: string; readonly service?: string | undefined; readonly zone?: string | undefined };
   /** How instances are picked. Default: least connections. */
   readonly strategy?: Strategy | ((service: string) => Strategy);
 }
@@ -79,7 +77,7 @@ export function openCaller(options: CallerOptions): Caller {
   const discoveryEndsMs = clock.monotonic() + callingDefaults.discoveryMs;
   const selfCaller: CallMeta['caller'] = self && {
     ...(self.service !== undefined && { service: self.service }),
-    instance: self.instance,
+    instance: self.id,
   };
   let closed = false;
 
