@@ -313,13 +313,17 @@ export class LinkChannel implements Channel {
     if (!slot?.isOpen || slot.id !== id || slot.mark === Infinity) return;
     switch (type) {
       case frameType.reply:
-        return this.#reply(slot, reader);
+        this.#reply(slot, reader);
+        return;
       case frameType.error:
-        return this.#settle(slot, readError(reader));
+        this.#settle(slot, readError(reader));
+        return;
       case frameType.item:
-        return this.#item(slot, reader);
+        this.#item(slot, reader);
+        return;
       case frameType.end:
-        return slot.queue ? this.#settle(slot, undefined) : this.#settle(slot, unfit('a stream'));
+        slot.queue ? this.#settle(slot, undefined) : this.#settle(slot, unfit('a stream'));
+        return;
       case frameType.credit:
         slot.pump?.credit(reader.uint32());
     }
@@ -344,7 +348,10 @@ export class LinkChannel implements Channel {
   }
 
   #reply(slot: Slot, reader: Reader): void {
-    if (slot.queue) return this.#settle(slot, unfit('no stream'));
+    if (slot.queue) {
+      this.#settle(slot, unfit('no stream'));
+      return;
+    }
     let reply: Reply;
     try {
       const meta = reader.byte() & replyFlag.meta ? reader.value() : undefined;
@@ -352,13 +359,17 @@ export class LinkChannel implements Channel {
       reply = meta === undefined ? { body } : { body, meta };
     } catch (cause) {
       // It was answered, so it was done or not; only we cannot read which.
-      return this.#settle(slot, new TandemError('INTERNAL', 'the answer could not be read', { cause }));
+      this.#settle(slot, new TandemError('INTERNAL', 'the answer could not be read', { cause }));
+      return;
     }
     this.#settle(slot, undefined, reply);
   }
 
   #item(slot: Slot, reader: Reader): void {
-    if (!slot.queue) return this.#settle(slot, unfit('a stream'));
+    if (!slot.queue) {
+      this.#settle(slot, unfit('a stream'));
+      return;
+    }
     const bytes = reader.end - reader.at;
     if (!slot.queue.push(reader.value(), bytes))
       throw new Error(`${this.address} sends more items than it was granted`);

@@ -111,7 +111,10 @@ export class LinkSession {
   drain(): void {
     if (this.#draining) return;
     this.#draining = true;
-    if (!this.#greeted) return this.#wire.destroy();
+    if (!this.#greeted) {
+      this.#wire.destroy();
+      return;
+    }
     this.#wire.signal(frameType.goaway, 0);
     this.#wire.flush();
     if (this.#running === 0) this.#finish();
@@ -127,18 +130,27 @@ export class LinkSession {
   }
 
   #frame(type: number, id: number, reader: Reader): void {
-    if (!this.#greeted) return this.#greet(type, reader);
-    if (type === frameType.call) return this.#call(id, reader);
+    if (!this.#greeted) {
+      this.#greet(type, reader);
+      return;
+    }
+    if (type === frameType.call) {
+      this.#call(id, reader);
+      return;
+    }
     const call = this.#calls[id & slotMask];
     if (!call || call.id !== id) return;
     switch (type) {
       case frameType.cancel:
         this.#calls[id & slotMask] = undefined;
-        return call.leave(new TandemError('CANCELED', 'the caller gave up'));
+        call.leave(new TandemError('CANCELED', 'the caller gave up'));
+        return;
       case frameType.item:
-        return this.#item(call, reader);
+        this.#item(call, reader);
+        return;
       case frameType.end:
-        return call.queue?.end();
+        call.queue?.end();
+        return;
       case frameType.credit:
         call.pump?.credit(reader.uint32());
     }
@@ -169,10 +181,14 @@ export class LinkSession {
       meta = flags & callFlag.meta ? reader.value() : undefined;
       body = reader.value();
     } catch (error) {
-      return this.#fail(id, error);
+      this.#fail(id, error);
+      return;
     }
     const refusal = this.#refusal();
-    if (refusal) return this.#fail(id, refusal);
+    if (refusal) {
+      this.#fail(id, refusal);
+      return;
+    }
     const deadline = leftMs === noDeadline ? Infinity : this.#clock.monotonic() + leftMs;
     const call = new IncomingCall(id, method, body, meta, deadline, flags, this.peer);
     if (flags & callFlag.items) call.queue = this.#queue(call);
@@ -223,7 +239,8 @@ export class LinkSession {
     try {
       result = this.#answer(call);
     } catch (error) {
-      return this.#failed(call, error);
+      this.#failed(call, error);
+      return;
     }
     if (result instanceof Promise) {
       this.#sweep.watch(call.deadline);
@@ -238,10 +255,17 @@ export class LinkSession {
 
   #answered(call: IncomingCall, result: Reply | AsyncIterable<unknown>): void {
     if (Symbol.asyncIterator in result) {
-      if (call.isStream) return this.#pump(call, result);
-      return this.#failed(call, new TandemError('UNSUPPORTED', `${call.method} answers with a stream; open it as one`));
+      if (call.isStream) {
+        this.#pump(call, result);
+        return;
+      }
+      this.#failed(call, new TandemError('UNSUPPORTED', `${call.method} answers with a stream; open it as one`));
+      return;
     }
-    if (call.isStream) return this.#failed(call, new TandemError('UNSUPPORTED', `${call.method} does not stream`));
+    if (call.isStream) {
+      this.#failed(call, new TandemError('UNSUPPORTED', `${call.method} does not stream`));
+      return;
+    }
     if (!call.isGone) {
       const wire = this.#wire;
       wire.begin(frameType.reply, call.id);
@@ -254,10 +278,8 @@ export class LinkSession {
         wire.commit();
       } catch (cause) {
         wire.slab.rollback();
-        return this.#failed(
-          call,
-          new TandemError('INTERNAL', `the answer of ${call.method} could not be sent`, { cause }),
-        );
+        this.#failed(call, new TandemError('INTERNAL', `the answer of ${call.method} could not be sent`, { cause }));
+        return;
       }
     }
     this.#done(call);

@@ -39,8 +39,10 @@ export class NodeSocket implements Connection {
   }
 
   end(): void {
-    // Half-open would wait for the peer's own end; a peer that hangs must not keep us, so both directions go.
-    if (!this.#socket.destroyed) this.#socket.end(() => this.#socket.destroy());
+    // Not destroyed after the last write: with unread bytes in our buffer the kernel would send a reset, and the other
+    // end could lose what was just written. It answers our end with its own; a peer that hangs is for the keep-alive.
+    this.#socket.end();
+    this.#socket.resume();
   }
 
   destroy(): void {

@@ -166,7 +166,10 @@ export class Wire {
     this.#reading = true;
     const valid = this.#splitter.push(bytes);
     this.#reading = false;
-    if (!valid) return this.destroy(new Error(`${this.peer} does not speak this protocol`));
+    if (!valid) {
+      this.destroy(new Error(`${this.peer} does not speak this protocol`));
+      return;
+    }
     this.flush();
     if (this.#blocked && this.slab.length > stopReadingBytes && !this.#paused) {
       this.#paused = true;
@@ -177,7 +180,10 @@ export class Wire {
   #frame(bytes: Buffer, start: number, end: number): void {
     const type = bytes[start]!;
     const id = bytes.readUInt32BE(start + 1);
-    if (type === frameType.ping) return this.signal(frameType.pong, id);
+    if (type === frameType.ping) {
+      this.signal(frameType.pong, id);
+      return;
+    }
     if (type === frameType.pong) return;
     const reader = this.#reader;
     reader.reset(bytes, start + frameHeadBytes, end);
