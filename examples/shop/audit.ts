@@ -2,7 +2,7 @@
 // the rows that do not balance; an empty list is a pass.
 import { createClient } from 'tandem/client';
 import { rollOf } from './bank.ts';
-import { inventory, notifications, type Order, orders, payments, revenue } from './contracts.ts';
+import type { inventory, notifications, Order, orders, payments, revenue } from './contracts.ts';
 import { forEach, type Placed, pause } from './replay.ts';
 
 export interface Check {
@@ -17,7 +17,10 @@ export interface Audit {
   readonly lost: readonly string[];
 }
 export interface Baseline {
-  readonly revenue: ReadonlyMap<string, { readonly cents: number; readonly orders: number; readonly returnedCents: number; readonly returns: number }>;
+  readonly revenue: ReadonlyMap<
+    string,
+    { readonly cents: number; readonly orders: number; readonly returnedCents: number; readonly returns: number }
+  >;
   readonly stock: ReadonlyMap<string, { readonly sold: number; readonly returned: number }>;
 }
 
@@ -26,7 +29,11 @@ const width = 24;
 const strong = { consistency: 'strong', timeout: '10s' } as const;
 
 /** What was there before the run, so that a run on old data can be audited too. */
-export async function baselineOf(url: string, countries: readonly string[], skus: readonly string[]): Promise<Baseline> {
+export async function baselineOf(
+  url: string,
+  countries: readonly string[],
+  skus: readonly string[],
+): Promise<Baseline> {
   const api = createClient({ url });
   const revenueBefore = new Map<string, { cents: number; orders: number; returnedCents: number; returns: number }>();
   const stock = new Map<string, { sold: number; returned: number }>();
@@ -42,7 +49,13 @@ export async function baselineOf(url: string, countries: readonly string[], skus
 }
 
 /** Waits (bounded) until every accepted order is in a final state, then checks all books. */
-export async function audit(url: string, accepted: ReadonlyMap<string, Placed>, uncertain: ReadonlyMap<string, Placed>, before: Baseline, settleMs = 90_000): Promise<Audit> {
+export async function audit(
+  url: string,
+  accepted: ReadonlyMap<string, Placed>,
+  uncertain: ReadonlyMap<string, Placed>,
+  before: Baseline,
+  settleMs = 90_000,
+): Promise<Audit> {
   const api = createClient({ url });
   const found = new Map<string, Order>();
   const lost: string[] = [];
@@ -70,7 +83,11 @@ export async function audit(url: string, accepted: ReadonlyMap<string, Placed>, 
   const shipped = all.filter(order => order.state === 'shipped');
   const returned = all.filter(order => order.state === 'returned');
   const checks = [
-    { name: 'every accepted order is there, in one final state', compared: accepted.size, wrong: [...open.keys()].map(id => `${id}: ${found.get(id)?.state ?? 'missing'}`) },
+    {
+      name: 'every accepted order is there, in one final state',
+      compared: accepted.size,
+      wrong: [...open.keys()].map(id => `${id}: ${found.get(id)?.state ?? 'missing'}`),
+    },
     await checkContents(found, accepted),
     await checkStock(api, shipped, returned, before),
     await checkMoney(api, all),
@@ -96,12 +113,18 @@ async function checkContents(found: ReadonlyMap<string, Order>, accepted: Readon
   const wrong: string[] = [];
   for (const [id, placed] of accepted) {
     const order = found.get(id);
-    if (order && (order.amountCents !== placed.amountCents || order.lines.length !== placed.lines.length)) wrong.push(`${id}: placed ${placed.amountCents}, stored ${order.amountCents}`);
+    if (order && (order.amountCents !== placed.amountCents || order.lines.length !== placed.lines.length))
+      wrong.push(`${id}: placed ${placed.amountCents}, stored ${order.amountCents}`);
   }
   return { name: 'orders hold what was ordered', compared: accepted.size, wrong };
 }
 
-async function checkStock(api: Api, shipped: readonly Order[], returned: readonly Order[], before: Baseline): Promise<Check> {
+async function checkStock(
+  api: Api,
+  shipped: readonly Order[],
+  returned: readonly Order[],
+  before: Baseline,
+): Promise<Check> {
   const sold = unitsBySku(shipped);
   const back = unitsBySku(returned);
   const wrong: string[] = [];
@@ -109,7 +132,10 @@ async function checkStock(api: Api, shipped: readonly Order[], returned: readonl
     const row = await api.call<typeof inventory>('inventory').get({ sku }, strong);
     if (!row) return;
     const { initial, onHand, reserved } = row;
-    if (initial !== onHand + reserved + row.sold - row.returned) wrong.push(`${sku}: initial ${initial} ≠ on hand ${onHand} + reserved ${reserved} + sold ${row.sold} − returned ${row.returned}`);
+    if (initial !== onHand + reserved + row.sold - row.returned)
+      wrong.push(
+        `${sku}: initial ${initial} ≠ on hand ${onHand} + reserved ${reserved} + sold ${row.sold} − returned ${row.returned}`,
+      );
     if (reserved !== 0) wrong.push(`${sku}: ${reserved} still reserved after all orders ended`);
     const expectSold = was.sold + (sold.get(sku) ?? 0);
     const expectBack = was.returned + (back.get(sku) ?? 0);
@@ -123,20 +149,39 @@ async function checkMoney(api: Api, all: readonly Order[]): Promise<Check> {
   const wrong: string[] = [];
   await forEach(all, width, async order => {
     const payment = await api.call<typeof payments>('payments').get({ orderId: order.orderId }, strong);
-    const expected = order.state === 'shipped' ? 'charged' : order.state === 'returned' ? 'refunded' : order.reason === 'refused' ? 'refused' : undefined;
-    if (payment?.state !== expected) wrong.push(`${order.orderId}: order ${order.state}, payment ${payment?.state ?? 'none'}`);
-    else if (payment && payment.amountCents !== order.amountCents) wrong.push(`${order.orderId}: order ${order.amountCents}, payment ${payment.amountCents}`);
+    const expected =
+      order.state === 'shipped'
+        ? 'charged'
+        : order.state === 'returned'
+          ? 'refunded'
+          : order.reason === 'refused'
+            ? 'refused'
+            : undefined;
+    if (payment?.state !== expected)
+      wrong.push(`${order.orderId}: order ${order.state}, payment ${payment?.state ?? 'none'}`);
+    else if (payment && payment.amountCents !== order.amountCents)
+      wrong.push(`${order.orderId}: order ${order.amountCents}, payment ${payment.amountCents}`);
   });
   return { name: 'money: each order and its payment agree', compared: all.length, wrong };
 }
 
-async function checkRevenue(api: Api, shipped: readonly Order[], returned: readonly Order[], before: Baseline): Promise<Check> {
+async function checkRevenue(
+  api: Api,
+  shipped: readonly Order[],
+  returned: readonly Order[],
+  before: Baseline,
+): Promise<Check> {
   const wrong: string[] = [];
   for (const [country, was] of before.revenue) {
     const row = await api.call<typeof revenue>('revenue').byCountry({ country }, strong);
     const paid = shipped.filter(order => order.country === country);
     const back = returned.filter(order => order.country === country);
-    const expect = { orders: was.orders + paid.length, cents: was.cents + sum(paid), returns: was.returns + back.length, returnedCents: was.returnedCents + sum(back) };
+    const expect = {
+      orders: was.orders + paid.length,
+      cents: was.cents + sum(paid),
+      returns: was.returns + back.length,
+      returnedCents: was.returnedCents + sum(back),
+    };
     const got = row ?? { orders: 0, cents: 0, returns: 0, returnedCents: 0 };
     for (const field of ['orders', 'cents', 'returns', 'returnedCents'] as const) {
       if (got[field] !== expect[field]) wrong.push(`${country}: ${field} ${got[field]}, orders say ${expect[field]}`);
@@ -152,7 +197,8 @@ async function checkMails(api: Api, all: readonly Order[]): Promise<Check> {
     const mail = await api.call<typeof notifications>('notifications').get({ orderId: order.orderId }, strong);
     const undeliverable = rollOf(order.orderId) % 200 === 7;
     const expected = order.customer === null || undeliverable ? 0 : 1;
-    if ((mail?.times ?? 0) !== expected) wrong.push(`${order.orderId}: ${order.state}, told ${mail?.times ?? 0} times, expected ${expected}`);
+    if ((mail?.times ?? 0) !== expected)
+      wrong.push(`${order.orderId}: ${order.state}, told ${mail?.times ?? 0} times, expected ${expected}`);
     else if (mail && mail.what !== order.state) wrong.push(`${order.orderId}: ${order.state}, told '${mail.what}'`);
   });
   return { name: 'mails: each customer told exactly once', compared: told.length, wrong };

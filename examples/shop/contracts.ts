@@ -8,7 +8,12 @@ export const Line = z.object({ sku: z.string(), qty: z.int().positive(), priceCe
 export type Line = z.infer<typeof Line>;
 
 /* ---- catalogue: what is sold. Read far more often than written, so any replica answers at once. */
-export const Product = z.object({ sku: z.string(), description: z.string(), priceCents: z.int(), stocked: z.boolean() });
+export const Product = z.object({
+  sku: z.string(),
+  description: z.string(),
+  priceCents: z.int(),
+  stocked: z.boolean(),
+});
 export const catalogue = contract('catalogue', {
   get: { http: 'GET /catalogue/:sku', key: 'sku', consistency: 'eventual', input: Sku, output: Product.nullable() },
   put: { key: 'sku', public: true, input: Product, output: Product },
@@ -75,7 +80,13 @@ export const payments = contract('payments', {
     errors: { refused: error(402) },
   },
   refund: { key: 'orderId', input: z.object({ orderId: z.string(), amountCents: z.int() }), output: Payment },
-  get: { http: 'GET /payments/:orderId', key: 'orderId', consistency: 'sequential', input: OrderId, output: Payment.nullable() },
+  get: {
+    http: 'GET /payments/:orderId',
+    key: 'orderId',
+    consistency: 'sequential',
+    input: OrderId,
+    output: Payment.nullable(),
+  },
 });
 
 /* ---- orders: placed → paid → shipped, or cancelled; a return is an order of its own: accepted → returned. */
@@ -97,9 +108,27 @@ const NewOrder = z.object({
   lines: z.array(Line).min(1).max(500),
 });
 export const orders = contract('orders', {
-  place: { http: 'POST /orders', key: 'orderId', input: NewOrder, output: Order, errors: { alreadyPlaced: error(409) } },
-  giveBack: { http: 'POST /returns', key: 'orderId', input: NewOrder, output: Order, errors: { alreadyPlaced: error(409) } },
-  get: { http: 'GET /orders/:orderId', key: 'orderId', consistency: 'sequential', input: OrderId, output: Order.nullable() },
+  place: {
+    http: 'POST /orders',
+    key: 'orderId',
+    input: NewOrder,
+    output: Order,
+    errors: { alreadyPlaced: error(409) },
+  },
+  giveBack: {
+    http: 'POST /returns',
+    key: 'orderId',
+    input: NewOrder,
+    output: Order,
+    errors: { alreadyPlaced: error(409) },
+  },
+  get: {
+    http: 'GET /orders/:orderId',
+    key: 'orderId',
+    consistency: 'sequential',
+    input: OrderId,
+    output: Order.nullable(),
+  },
 });
 const OrderEvent = z.object({
   orderId: z.string(),
@@ -117,11 +146,23 @@ export const orderReturned = topic('order.returned', OrderEvent, { key: 'orderId
 /* ---- notifications: tells the customer, with retries and a dead letter for addresses that never work. */
 export const Mail = z.object({ orderId: z.string(), what: z.enum(['shipped', 'cancelled']), times: z.int() });
 export const notifications = contract('notifications', {
-  get: { http: 'GET /notifications/:orderId', key: 'orderId', consistency: 'sequential', input: OrderId, output: Mail.nullable() },
+  get: {
+    http: 'GET /notifications/:orderId',
+    key: 'orderId',
+    consistency: 'sequential',
+    input: OrderId,
+    output: Mail.nullable(),
+  },
 });
 
 /* ---- revenue: a view by country, made of events alone. */
-export const Revenue = z.object({ country: z.string(), orders: z.int(), cents: z.int(), returns: z.int(), returnedCents: z.int() });
+export const Revenue = z.object({
+  country: z.string(),
+  orders: z.int(),
+  cents: z.int(),
+  returns: z.int(),
+  returnedCents: z.int(),
+});
 export const revenue = contract('revenue', {
   byCountry: {
     http: 'GET /revenue/:country',

@@ -10,24 +10,45 @@ export interface Invoice {
   readonly customer: string | null;
   readonly country: string;
   /** Quantities are positive, for returns too. */
-  readonly lines: readonly { readonly sku: string; readonly description: string; readonly qty: number; readonly priceCents: number }[];
+  readonly lines: readonly {
+    readonly sku: string;
+    readonly description: string;
+    readonly qty: number;
+    readonly priceCents: number;
+  }[];
   readonly rejected: readonly { readonly line: number; readonly reason: string }[];
 }
 
 export function readInvoices(path: URL = new URL('data/online-retail.csv', import.meta.url)): Invoice[] {
-  const invoices = new Map<string, Invoice & { lines: Invoice['lines'][number][]; rejected: Invoice['rejected'][number][] }>();
+  const invoices = new Map<
+    string,
+    Invoice & { lines: Invoice['lines'][number][]; rejected: Invoice['rejected'][number][] }
+  >();
   const rows = parseCsv(readFileSync(path, 'utf8'));
   rows.slice(1).forEach((row, index) => {
     const [number = '', sku = '', description = '', quantity = '', , price = '', customer = '', country = ''] = row;
     const isReturn = number.startsWith('C');
     let invoice = invoices.get(number);
     if (!invoice) {
-      invoice = { number, isReturn, customer: customer.trim() || null, country: country.trim(), lines: [], rejected: [] };
+      invoice = {
+        number,
+        isReturn,
+        customer: customer.trim() || null,
+        country: country.trim(),
+        lines: [],
+        rejected: [],
+      };
       invoices.set(number, invoice);
     }
     const qty = isReturn ? -Number(quantity) : Number(quantity);
     const priceCents = Math.round(Number(price) * 100);
-    const reason = !sku ? 'no stock code' : !(Number.isInteger(qty) && qty > 0) ? `quantity ${quantity}` : !(priceCents >= 0) ? `price ${price}` : undefined;
+    const reason = !sku
+      ? 'no stock code'
+      : !(Number.isInteger(qty) && qty > 0)
+        ? `quantity ${quantity}`
+        : !(priceCents >= 0)
+          ? `price ${price}`
+          : undefined;
     if (reason) invoice.rejected.push({ line: index + 2, reason });
     else invoice.lines.push({ sku: sku.trim().toUpperCase(), description: description.trim(), qty, priceCents });
   });

@@ -69,7 +69,8 @@ export default orders.implement({
         if (reason !== undefined) {
           for (const movement of taken) {
             const released = await ctx.try(inventory).release(movement);
-            if (!released.ok && released.error.code !== 'unknownSku') throw new Error(`release: ${released.error.message}`);
+            if (!released.ok && released.error.code !== 'unknownSku')
+              throw new Error(`release: ${released.error.message}`);
           }
         }
         await ctx.transact(tx => {

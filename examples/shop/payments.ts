@@ -1,8 +1,8 @@
 // Payments. The bank is slow (10-80 ms) and refuses one order in fifty; it knows an order again, as real ones do, so
 // asking it twice charges once. What it answered is stored before anybody is told.
 import { table } from 'tandem';
-import { Payment, payments } from './contracts.ts';
 import { openBank } from './bank.ts';
+import { Payment, payments } from './contracts.ts';
 
 export default payments.implement({
   resources: () => ({ bank: openBank() }),

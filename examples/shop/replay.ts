@@ -2,7 +2,7 @@
 // Open loop: a slow system does not slow the customers down, it only makes them wait (bounded by `underWayMax`).
 import { TandemError } from 'tandem';
 import { createClient } from 'tandem/client';
-import { catalogue, inventory, type Order, orders } from './contracts.ts';
+import type { catalogue, inventory, Order, orders } from './contracts.ts';
 import type { Invoice } from './invoices.ts';
 import { Tally } from './tally.ts';
 
@@ -64,7 +64,9 @@ export class Replay {
     }
     await forEach([...products.values()], 16, async ({ sku, description, priceCents, perRound }, index) => {
       const stocked = /^\d{5}/.test(sku);
-      await this.#client.call<typeof catalogue>('catalogue').put({ sku, description, priceCents, stocked }, { timeout: '20s' });
+      await this.#client
+        .call<typeof catalogue>('catalogue')
+        .put({ sku, description, priceCents, stocked }, { timeout: '20s' });
       // One product in forty is scarce, so that some orders meet an empty shelf.
       const initial = index % 40 === 0 ? perRound * 2 : 1_000_000;
       if (stocked) await this.#client.call<typeof inventory>('inventory').open({ sku, initial }, { timeout: '20s' });
@@ -101,15 +103,35 @@ export class Replay {
   async #shop(invoice: Invoice, orderId: string): Promise<void> {
     const first = invoice.lines[0];
     if (!first) return;
-    await this.#ask(key => this.#client.try<typeof catalogue>('catalogue').page({ sku: first.sku }, { idempotencyKey: key, timeout: '2s' }), `${orderId}-page`);
-    await this.#ask(key => this.#client.try<typeof inventory>('inventory').get({ sku: first.sku }, { idempotencyKey: key, timeout: '2s' }), `${orderId}-stock`);
+    await this.#ask(
+      key =>
+        this.#client
+          .try<typeof catalogue>('catalogue')
+          .page({ sku: first.sku }, { idempotencyKey: key, timeout: '2s' }),
+      `${orderId}-page`,
+    );
+    await this.#ask(
+      key =>
+        this.#client.try<typeof inventory>('inventory').get({ sku: first.sku }, { idempotencyKey: key, timeout: '2s' }),
+      `${orderId}-stock`,
+    );
     const lines = invoice.lines.map(({ sku, qty, priceCents }) => ({ sku, qty, priceCents }));
     const { customer, country, isReturn } = invoice;
-    const placed: Placed = { orderId, isReturn, customer, country, lines, amountCents: lines.reduce((sum, line) => sum + line.qty * line.priceCents, 0) };
+    const placed: Placed = {
+      orderId,
+      isReturn,
+      customer,
+      country,
+      lines,
+      amountCents: lines.reduce((sum, line) => sum + line.qty * line.priceCents, 0),
+    };
     const input = { orderId, customer, country, lines };
     const api = this.#client.try<typeof orders>('orders');
     const outcome = await this.#ask(
-      key => (isReturn ? api.giveBack(input, { idempotencyKey: key, timeout: '5s' }) : api.place(input, { idempotencyKey: key, timeout: '5s' })),
+      key =>
+        isReturn
+          ? api.giveBack(input, { idempotencyKey: key, timeout: '5s' })
+          : api.place(input, { idempotencyKey: key, timeout: '5s' }),
       `${orderId}-order`,
     );
     if (outcome === 'done') this.accepted.set(orderId, placed);
@@ -118,13 +140,25 @@ export class Replay {
 
   /** Asks until there is an answer or patience ends, always under one idempotency key, so that it counts once. */
   async #ask(
-    attempt: (key: string) => Promise<{ ok: boolean; error?: { code: string }; outcome?: string; meta?: { degraded: boolean; instance: string | undefined }; value?: unknown }>,
+    attempt: (
+      key: string,
+    ) => Promise<{
+      ok: boolean;
+      error?: { code: string };
+      outcome?: string;
+      meta?: { degraded: boolean; instance: string | undefined };
+      value?: unknown;
+    }>,
     key: string,
   ): Promise<'done' | 'refused' | 'failed' | 'unknown'> {
     const startedAt = performance.now();
     let unknown = false;
     for (let tries = 0; performance.now() - startedAt < patienceMs; tries++) {
-      const answer = await attempt(key).catch(cause => ({ ok: false, error: { code: TandemError.from(cause).code }, outcome: 'unknown' }));
+      const answer = await attempt(key).catch(cause => ({
+        ok: false,
+        error: { code: TandemError.from(cause).code },
+        outcome: 'unknown',
+      }));
       if (answer.ok) {
         const said = 'meta' in answer ? answer.meta : undefined;
         this.tally.answered(performance.now() - startedAt, said?.instance);
@@ -146,7 +180,11 @@ export class Replay {
 }
 
 /** Runs `work` over all items, `width` at a time. */
-export async function forEach<T>(items: readonly T[], width: number, work: (item: T, index: number) => Promise<void>): Promise<void> {
+export async function forEach<T>(
+  items: readonly T[],
+  width: number,
+  work: (item: T, index: number) => Promise<void>,
+): Promise<void> {
   let next = 0;
   const lane = async (): Promise<void> => {
     while (next < items.length) {
@@ -168,4 +206,3 @@ export function pause(ms: number, signal?: AbortSignal): Promise<void> {
     signal?.addEventListener('abort', done, { once: true });
   });
 }
-

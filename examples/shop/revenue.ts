@@ -27,7 +27,11 @@ export default revenue.implement({
       handler: ({ country, amountCents }, ctx) =>
         ctx.transact(tx => {
           const known = tx.countries.get(country) ?? none(country);
-          tx.countries.put(country, { ...known, returns: known.returns + 1, returnedCents: known.returnedCents + amountCents });
+          tx.countries.put(country, {
+            ...known,
+            returns: known.returns + 1,
+            returnedCents: known.returnedCents + amountCents,
+          });
         }),
     },
   },

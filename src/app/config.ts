@@ -42,12 +42,18 @@ export async function serviceConfig(
   } catch (cause) {
     const issues = (TandemError.from(cause).details?.['issues'] ?? []) as readonly Issue[];
     const lines = issues.map(issue => `${issue.path || '(whole)'}: ${issue.message}${mend(name, issue.path)}`);
-    throw new TandemError('CONFIG', `config of '${name}' is missing or wrong: ${lines.join('; ')}`, { details: { issues } });
+    throw new TandemError('CONFIG', `config of '${name}' is missing or wrong: ${lines.join('; ')}`, {
+      details: { issues },
+    });
   }
 }
 
 /** Each field with its source, for `doctor`; secret values are hidden. */
-export function describeConfig(service: Service, fromFile: Readonly<Record<string, unknown>>, environment: Environment): ConfigValue[] {
+export function describeConfig(
+  service: Service,
+  fromFile: Readonly<Record<string, unknown>>,
+  environment: Environment,
+): ConfigValue[] {
   const schema = service.definition.config as AnySchema | undefined;
   if (!schema) return [];
   const name = service.contract.name;

@@ -1,7 +1,8 @@
 /** Builds what a handler is given: data through the call's scope, callees with this call as their parent. */
-import { typedCalls } from '../calling/typed-calls.ts';
+
 import type { Caller } from '../calling/outgoing.ts';
 import type { Session } from '../calling/session.ts';
+import { typedCalls } from '../calling/typed-calls.ts';
 import type { BaseContext, CallerInfo, Transacts } from '../contract/context.ts';
 import type { ErrorSpec, MethodSpec } from '../contract/method.ts';
 import type { Topic } from '../contract/topic.ts';
@@ -93,13 +94,23 @@ class Context {
 
   get #scope(): Scope {
     if (this.#options.scope) return this.#options.scope;
-    throw new TandemError('UNSUPPORTED', `service '${this.#options.service}' has no tables; give its definition \`tables: { … }\``);
+    throw new TandemError(
+      'UNSUPPORTED',
+      `service '${this.#options.service}' has no tables; give its definition \`tables: { … }\``,
+    );
   }
 
   /** Nested calls derive their request ids from this one's, so a repeat of the whole is recognised at each part. */
   get #made(): ReturnType<typeof typedCalls> {
     const { caller, requestId, deadline, session, signal, traceparent, service, instance } = this.#options;
-    this.#calls ??= typedCalls(caller, { requestId, deadline, session, signal, traceparent, caller: { service, instance } });
+    this.#calls ??= typedCalls(caller, {
+      requestId,
+      deadline,
+      session,
+      signal,
+      traceparent,
+      caller: { service, instance },
+    });
     return this.#calls;
   }
 }
@@ -111,6 +122,7 @@ export function openContext(options: ContextOptions): AnyContext {
 /** Adds `ctx.fail`: one maker of errors for each that the method declares. */
 export function withFail(ctx: AnyContext, spec: MethodSpec): AnyContext {
   const fail: Record<string, (data?: unknown) => DeclaredError> = {};
-  for (const [code, error] of Object.entries<ErrorSpec>(spec.errors ?? {})) fail[code] = data => new DeclaredError(code, error.status, data);
+  for (const [code, error] of Object.entries<ErrorSpec>(spec.errors ?? {}))
+    fail[code] = data => new DeclaredError(code, error.status, data);
   return Object.assign(ctx, { fail });
 }

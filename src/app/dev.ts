@@ -40,26 +40,59 @@ export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
   const found = await loadFiles(files);
   const closers = new Closers();
   try {
-    const engine = await openEmbeddedEngine({ directory: join(dataDirectory, 'engine'), disk: nodeDisk, clock, random, logger, durability: 'fsync' });
+    const engine = await openEmbeddedEngine({
+      directory: join(dataDirectory, 'engine'),
+      disk: nodeDisk,
+      clock,
+      random,
+      logger,
+      durability: 'fsync',
+    });
     closers.add('engine', () => engine.close());
     const instances = await Promise.all(
       found.map(async ({ service }) => {
         const name = service.contract.name as string;
         const keepsData = service.definition.tables !== undefined || service.definition.subscriptions !== undefined;
         const stores = keepsData
-          ? (await import('../replication/lmdb-store.ts')).openLmdbStores({ directory: join(dataDirectory, 'replicas', `${name}-1`) })
+          ? (await import('../replication/lmdb-store.ts')).openLmdbStores({
+              directory: join(dataDirectory, 'replicas', `${name}-1`),
+            })
           : { open: () => Promise.reject(new Error('no data')), close: () => Promise.resolve() };
         const id = `${name}-1-${random.id().slice(0, 6)}`;
-        return openInstance({ id, service, host, engine, listen: `memory://${id}`, config: options.config[name] ?? {}, stores });
+        return openInstance({
+          id,
+          service,
+          host,
+          engine,
+          listen: `memory://${id}`,
+          config: options.config[name] ?? {},
+          stores,
+        });
       }),
     );
     for (const instance of instances) closers.add(instance.id, () => instance.close(1000));
-    const gateway = await openGatewayProcess({ id: `gateway-1-${random.id().slice(0, 6)}`, host, engine, listen: 'memory://gateway-1', httpHost, port, reusePort: false, secret: random.id() });
+    const gateway = await openGatewayProcess({
+      id: `gateway-1-${random.id().slice(0, 6)}`,
+      host,
+      engine,
+      listen: 'memory://gateway-1',
+      httpHost,
+      port,
+      reusePort: false,
+      secret: random.id(),
+    });
     closers.add('gateway', () => gateway.close(1000));
     let dashboardUrl: string | undefined;
     if (options.dashboard !== false) {
       const { openMonitorProcess } = await import('./monitor-process.ts');
-      const monitor = await openMonitorProcess({ id: `monitor-1-${random.id().slice(0, 6)}`, host, engine, listen: 'memory://monitor-1', httpHost, port: options.dashboardPort });
+      const monitor = await openMonitorProcess({
+        id: `monitor-1-${random.id().slice(0, 6)}`,
+        host,
+        engine,
+        listen: 'memory://monitor-1',
+        httpHost,
+        port: options.dashboardPort,
+      });
       closers.add('monitor', () => monitor.close(0));
       dashboardUrl = monitor.url;
     }

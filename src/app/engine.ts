@@ -1,9 +1,9 @@
 /** The engine process: the embedded engine behind a link, and a peer like the others so that it is seen and measured. */
 import { openLinkServer } from '../communication/link-server.ts';
+import { limits } from '../core/limits.ts';
 import { openEmbeddedEngine } from '../log/embedded-engine.ts';
 import { engineAnswerer } from '../log/engine-answerer.ts';
 import { nodeDisk } from '../log/node-disk.ts';
-import { limits } from '../core/limits.ts';
 import type { Host } from './host.ts';
 import { openPeer } from './peer.ts';
 
@@ -26,9 +26,24 @@ export interface EngineProcess {
 export async function openEngineProcess(options: EngineProcessOptions): Promise<EngineProcess> {
   const { id, host, directory, durability, listen } = options;
   const { clock, random, logger, meter, transports } = host;
-  const engine = await openEmbeddedEngine({ directory, disk: nodeDisk, clock, random, logger, durability: durability ?? 'fsync' });
+  const engine = await openEmbeddedEngine({
+    directory,
+    disk: nodeDisk,
+    clock,
+    random,
+    logger,
+    durability: durability ?? 'fsync',
+  });
   try {
-    const server = await openLinkServer({ transports, address: listen, answer: engineAnswerer(engine, clock), clock, random, logger, meter });
+    const server = await openLinkServer({
+      transports,
+      address: listen,
+      answer: engineAnswerer(engine, clock),
+      clock,
+      random,
+      logger,
+      meter,
+    });
     const peer = await openPeer({ id, role: 'engine', host, engine, listen: anyPort(listen) });
     peer.report({ ready: true });
     return {

@@ -30,7 +30,19 @@ export async function openGatewayProcess(options: GatewayProcessOptions): Promis
   let gateway: Gateway;
   try {
     const { registry, caller } = peer;
-    gateway = await openGateway({ registry, caller, clock, random, logger, meter, tracer, host: httpHost, port, reusePort, secret });
+    gateway = await openGateway({
+      registry,
+      caller,
+      clock,
+      random,
+      logger,
+      meter,
+      tracer,
+      host: httpHost,
+      port,
+      reusePort,
+      secret,
+    });
   } catch (cause) {
     await peer.close(0);
     throw cause;

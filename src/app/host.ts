@@ -8,7 +8,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import type { Logger } from '../core/logger.ts';
 import { type Random, systemRandom } from '../core/random.ts';
 import { type Level, openLogger } from '../monitoring/logger.ts';
-import { type ReadableMeter, openMeter } from '../monitoring/meter.ts';
+import { openMeter, type ReadableMeter } from '../monitoring/meter.ts';
 import { openRecordRing, type RecordRing } from '../monitoring/record-ring.ts';
 import { openTracer, type ReadableTracer } from '../monitoring/tracer.ts';
 
@@ -42,11 +42,19 @@ export function systemHost(options: HostOptions): Host {
   return {
     clock: systemClock,
     random: systemRandom,
-    logger: openLogger({ write, clock: systemClock, level, format, color, fields: { process: options.id }, onProblem: records.add }),
+    logger: openLogger({
+      write,
+      clock: systemClock,
+      level,
+      format,
+      color,
+      fields: { process: options.id },
+      onProblem: records.add,
+    }),
     meter: openMeter(systemClock),
     tracer: openTracer({ random: systemRandom, clock: systemClock }),
     records,
-    transports: [tcpTransport(), unixTransport(), memoryTransport(systemClock)],
+    transports: [tcpTransport(), unixTransport(), memoryTransport()],
     node: hostname(),
     zone: options.zone ?? 'local',
     environment: process.env,

@@ -64,7 +64,16 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     const config = await serviceConfig(service, options.config, host.environment);
     const resources = options.fakeResources ?? (await openResources(service, config, logger, stopping.signal, closers));
     const { engineAddress, listen } = options;
-    const peer = await openPeer({ id, role: 'instance', service: name, host, engine, engineAddress, listen, descriptor });
+    const peer = await openPeer({
+      id,
+      role: 'instance',
+      service: name,
+      host,
+      engine,
+      engineAddress,
+      listen,
+      descriptor,
+    });
     closers.add('peer', () => peer.close(0));
     const publisher = new Publisher({ log: engine.log, source: id, clock, random });
     closers.add('publisher', () => publisher.close());
@@ -94,7 +103,21 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       peer.report({ partitions: () => opened.beats() });
     }
 
-    const runtime = openServiceRuntime({ service, descriptor, instance: id, config, resources, keyspace, caller: peer.caller, publisher, clock, random, logger, meter, tracer });
+    const runtime = openServiceRuntime({
+      service,
+      descriptor,
+      instance: id,
+      config,
+      resources,
+      keyspace,
+      caller: peer.caller,
+      publisher,
+      clock,
+      random,
+      logger,
+      meter,
+      tracer,
+    });
     peer.serve(runtime);
     peer.report({ inflight: runtime.inflight });
 
@@ -140,7 +163,13 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   }
 }
 
-async function openResources(service: Service, config: unknown, logger: Host['logger'], signal: AbortSignal, closers: Closers): Promise<unknown> {
+async function openResources(
+  service: Service,
+  config: unknown,
+  logger: Host['logger'],
+  signal: AbortSignal,
+  closers: Closers,
+): Promise<unknown> {
   const open = service.definition.resources;
   if (!open) return {};
   let count = 0;
@@ -149,13 +178,21 @@ async function openResources(service: Service, config: unknown, logger: Host['lo
     return await open({ config, logger, signal, onStop });
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
-    throw new TandemError('CONFIG', `resources of '${service.contract.name}' could not be opened: ${message}`, { cause });
+    throw new TandemError('CONFIG', `resources of '${service.contract.name}' could not be opened: ${message}`, {
+      cause,
+    });
   }
 }
 
 function subscriptionsOf(service: Service): SubscriptionDefinition[] {
   return Object.entries(service.definition.subscriptions ?? {}).map(([name, given]) => {
-    const spec = given as { topic: Topic; key?: string; attempts?: number; onDead?: 'skip' | 'park'; from?: 'earliest' | 'latest' };
+    const spec = given as {
+      topic: Topic;
+      key?: string;
+      attempts?: number;
+      onDead?: 'skip' | 'park';
+      from?: 'earliest' | 'latest';
+    };
     return {
       name,
       topic: spec.topic,

@@ -32,7 +32,9 @@ export async function loadServices(file: string): Promise<Service[]> {
 }
 
 /** All services of several files. @throws CONFIG when two files define one service name. */
-export async function loadFiles(files: readonly string[]): Promise<{ readonly file: string; readonly service: Service }[]> {
+export async function loadFiles(
+  files: readonly string[],
+): Promise<{ readonly file: string; readonly service: Service }[]> {
   const found: { file: string; service: Service }[] = [];
   for (const file of files) {
     for (const service of await loadServices(file)) {

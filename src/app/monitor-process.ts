@@ -26,7 +26,19 @@ export async function openMonitorProcess(options: MonitorProcessOptions): Promis
   const { clock, random, logger, meter, records } = host;
   const peer = await openPeer({ id, role: 'monitor', host, engine, engineAddress, listen });
   const { registry, caller } = peer;
-  const monitor = await openMonitor({ registry, caller, clock, random, logger, meter, self: id, records, host: httpHost, port, token });
+  const monitor = await openMonitor({
+    registry,
+    caller,
+    clock,
+    random,
+    logger,
+    meter,
+    self: id,
+    records,
+    host: httpHost,
+    port,
+    token,
+  });
   peer.report({ ready: true });
   return {
     url: monitor.url,

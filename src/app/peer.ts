@@ -80,7 +80,16 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     (await dialer.dial(address).call('$describe', null, { deadline })).body as Descriptor;
   const registry = openRegistry({ bus: engine.bus, describe, clock, random, logger });
   closers.add('registry', () => registry.close());
-  const caller = openCaller({ registry, dialer, clock, random, logger, meter, tracer, self: { id, service, zone: host.zone } });
+  const caller = openCaller({
+    registry,
+    dialer,
+    clock,
+    random,
+    logger,
+    meter,
+    tracer,
+    self: { id, service, zone: host.zone },
+  });
   closers.add('caller', () => caller.close());
 
   const state: { -readonly [K in keyof PeerState]: PeerState[K] } = {

@@ -4,8 +4,8 @@
  */
 import { join } from 'node:path';
 import { TandemError } from '../core/errors.ts';
-import type { Level } from '../monitoring/logger.ts';
 import type { Engine } from '../log/engine.ts';
+import type { Level } from '../monitoring/logger.ts';
 import { type Host, systemHost } from './host.ts';
 
 export interface RoleSettings {
@@ -64,16 +64,31 @@ export async function runRole(role: RoleName, settings: RoleSettings): Promise<R
   };
 }
 
-async function openRole(role: Exclude<RoleName, 'engine'>, settings: RoleSettings, common: Common): Promise<RunningRole> {
+async function openRole(
+  role: Exclude<RoleName, 'engine'>,
+  settings: RoleSettings,
+  common: Common,
+): Promise<RunningRole> {
   if (role === 'gateway') {
     const { openGatewayProcess } = await import('./gateway.ts');
     const secret = required(settings.sessionSecret, 'sessionSecret');
-    const gateway = await openGatewayProcess({ ...common, httpHost: settings.host, port: settings.port ?? 0, reusePort: settings.reusePort ?? false, secret });
+    const gateway = await openGatewayProcess({
+      ...common,
+      httpHost: settings.host,
+      port: settings.port ?? 0,
+      reusePort: settings.reusePort ?? false,
+      secret,
+    });
     return { info: { url: gateway.url, port: String(gateway.port) }, close: gateway.close };
   }
   if (role === 'monitor') {
     const { openMonitorProcess } = await import('./monitor-process.ts');
-    const monitor = await openMonitorProcess({ ...common, httpHost: settings.host, port: settings.port ?? 0, token: settings.dashboardToken });
+    const monitor = await openMonitorProcess({
+      ...common,
+      httpHost: settings.host,
+      port: settings.port ?? 0,
+      token: settings.dashboardToken,
+    });
     return { info: { url: monitor.url, port: String(monitor.port) }, close: monitor.close };
   }
   if (role === 'naming') {
@@ -102,7 +117,9 @@ async function runInstance(settings: RoleSettings, common: Common): Promise<Runn
   const services = await loadServices(file);
   const service = services.find(candidate => candidate.contract.name === settings.service);
   if (!service) throw new TandemError('CONFIG', `${file} no longer exports the service '${settings.service}'`);
-  const stores = openLmdbStores({ directory: join(required(settings.dataDirectory, 'dataDirectory'), 'replicas', slotOf(settings.id)) });
+  const stores = openLmdbStores({
+    directory: join(required(settings.dataDirectory, 'dataDirectory'), 'replicas', slotOf(settings.id)),
+  });
   const instance = await openInstance({ ...common, service, config: settings.serviceConfig ?? {}, stores });
   return { info: { address: instance.address }, close: instance.close };
 }
@@ -138,6 +155,7 @@ async function connect(address: string, host: Host): Promise<{ engine: Engine; c
 }
 
 function required<T>(value: T | undefined, name: string): T {
-  if (value === undefined) throw new TandemError('CONFIG', `the setting '${name}' is missing; roles are started by \`tandem up\``);
+  if (value === undefined)
+    throw new TandemError('CONFIG', `the setting '${name}' is missing; roles are started by \`tandem up\``);
   return value;
 }

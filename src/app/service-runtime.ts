@@ -96,7 +96,12 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
     return run(method, incoming, meta, undefined);
   };
 
-  const run = async (method: Method, incoming: Incoming, meta: CallMeta, partition: number | undefined): Promise<Reply | AsyncIterable<unknown>> => {
+  const run = async (
+    method: Method,
+    incoming: Incoming,
+    meta: CallMeta,
+    partition: number | undefined,
+  ): Promise<Reply | AsyncIterable<unknown>> => {
     enter();
     const startedAt = clock.monotonic();
     const span = tracer.start(incoming.method, 'server', meta.traceparent);
@@ -114,7 +119,17 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
         request: { id: requestId, born: meta.born, inputHash: incoming.method + JSON.stringify(incoming.body) },
         traceparent: span.traceparent,
       });
-      const ctx = openContext({ ...options, scope, session, requestId, deadline: incoming.deadline, signal: incoming.signal, traceparent: span.traceparent, calledBy: meta.caller ?? {}, service: name });
+      const ctx = openContext({
+        ...options,
+        scope,
+        session,
+        requestId,
+        deadline: incoming.deadline,
+        signal: incoming.signal,
+        traceparent: span.traceparent,
+        calledBy: meta.caller ?? {},
+        service: name,
+      });
       const result = await handled(options, method, incoming, withFail(ctx, method.spec));
       if (isIterable(result)) {
         streaming = true;
@@ -146,7 +161,13 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
       enter();
       const span = tracer.start(`${name}.${delivery.subscription}`, 'consumer', delivery.traceparent);
       try {
-        const ctx = openContext({ ...options, ...delivery, traceparent: span.traceparent, calledBy: { service: name }, service: name });
+        const ctx = openContext({
+          ...options,
+          ...delivery,
+          traceparent: span.traceparent,
+          calledBy: { service: name },
+          service: name,
+        });
         const done = Promise.resolve((spec.handler as AnyHandler)(delivery.event, ctx));
         const result = await beforeDeadline(done, delivery.deadline, clock, `${name}.${delivery.subscription}`);
         span.end();
@@ -176,7 +197,9 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
 function methodOf(options: ServiceRuntimeOptions, form: MethodForm): Method {
   const { service, meter, clock } = options;
   const spec = (service.contract.methods as Record<string, MethodSpec>)[form.name]!;
-  const given = service.definition.methods[form.name] as AnyHandler | { handler: AnyHandler; fallback?: (input: unknown) => unknown; concurrency?: number };
+  const given = (service.definition.methods as Record<string, unknown>)[form.name] as
+    | AnyHandler
+    | { handler: AnyHandler; fallback?: (input: unknown) => unknown; concurrency?: number };
   const parts = typeof given === 'function' ? { handler: given } : given;
   const attributes = { service: descriptorName(service), method: form.name };
   return {
@@ -184,7 +207,10 @@ function methodOf(options: ServiceRuntimeOptions, form: MethodForm): Method {
     spec,
     handler: parts.handler,
     fallback: 'fallback' in parts ? parts.fallback : undefined,
-    bulkhead: 'concurrency' in parts && parts.concurrency ? openBulkhead({ concurrencyMax: parts.concurrency, clock }) : undefined,
+    bulkhead:
+      'concurrency' in parts && parts.concurrency
+        ? openBulkhead({ concurrencyMax: parts.concurrency, clock })
+        : undefined,
     duration: meter.histogram('tandem.server.duration', attributes),
     failures: new Map(),
   };
@@ -195,7 +221,12 @@ function descriptorName(service: Service): string {
 }
 
 /** The handler with validation around it; a fallback answers for it when the system, not the contract, failed. */
-async function handled(options: ServiceRuntimeOptions, method: Method, incoming: Incoming, ctx: ReturnType<typeof openContext>): Promise<unknown> {
+async function handled(
+  options: ServiceRuntimeOptions,
+  method: Method,
+  incoming: Incoming,
+  ctx: ReturnType<typeof openContext>,
+): Promise<unknown> {
   const what = `input of ${incoming.method}`;
   const input = method.form.raw ? undefined : await inputOf(method, incoming, what);
   const work = (): Promise<unknown> => called(options, method, incoming, input, ctx);
@@ -209,12 +240,21 @@ async function handled(options: ServiceRuntimeOptions, method: Method, incoming:
   }
 }
 
-async function called(options: ServiceRuntimeOptions, method: Method, incoming: Incoming, input: unknown, ctx: ReturnType<typeof openContext>): Promise<unknown> {
+async function called(
+  options: ServiceRuntimeOptions,
+  method: Method,
+  incoming: Incoming,
+  input: unknown,
+  ctx: ReturnType<typeof openContext>,
+): Promise<unknown> {
   const { service } = options;
-  if (method.form.raw) return { value: await answerRaw(method.handler, incoming.body as RawRequestForm, ctx), degraded: false };
+  if (method.form.raw)
+    return { value: await answerRaw(method.handler, incoming.body as RawRequestForm, ctx), degraded: false };
   const { around } = service.definition;
   const call: AroundCall = { service: descriptorName(service), method: method.form.name, input };
-  const result = around ? around(call, ctx as never, async () => method.handler(input, ctx)) : method.handler(input, ctx);
+  const result = around
+    ? around(call, ctx as never, async () => method.handler(input, ctx))
+    : method.handler(input, ctx);
   const settled = result instanceof Promise ? await result : result;
   if (isIterable(settled) && method.form.output?.stream) return settled;
   return { value: await output(method, settled, incoming.method), degraded: false };
@@ -245,14 +285,24 @@ function replyOf(result: unknown, scope: Scope | undefined, instance: string): R
   return { body: value ?? null, meta };
 }
 
-async function forward(options: ServiceRuntimeOptions, incoming: Incoming, meta: CallMeta, target: string): Promise<Reply> {
+async function forward(
+  options: ServiceRuntimeOptions,
+  incoming: Incoming,
+  meta: CallMeta,
+  target: string,
+): Promise<Reply> {
   const hops = meta.hops ?? 0;
   const member = options.caller.registry.member(target);
   if (hops >= limits.hopsMax || !member || incoming.items) {
     throw new TandemError('MOVED', 'this partition is served by another instance', { details: { instance: target } });
   }
   const { deadline, signal, priority } = incoming;
-  return options.caller.send(member, incoming.method, incoming.body, { deadline, signal, priority, meta: { ...meta, hops: hops + 1 } });
+  return options.caller.send(member, incoming.method, incoming.body, {
+    deadline,
+    signal,
+    priority,
+    meta: { ...meta, hops: hops + 1 },
+  });
 }
 
 /** Declared errors keep to their schema; anything else becomes a system error, and what nobody expected is recorded. */
@@ -260,10 +310,17 @@ function checkedFailure(cause: unknown, method: Method, logger: Logger, where: s
   if (cause instanceof DeclaredError) {
     const declared = (method.spec.errors as Record<string, ErrorSpec> | undefined)?.[cause.code];
     if (declared) return cause;
-    return new TandemError('INTERNAL', `${where} failed with '${cause.code}', which its contract does not declare`, { cause });
+    return new TandemError('INTERNAL', `${where} failed with '${cause.code}', which its contract does not declare`, {
+      cause,
+    });
   }
   const error = TandemError.from(cause);
-  if (error.code === 'INTERNAL') logger.error('a method failed', { method: where, message: error.message, stack: (error.cause as Error | undefined)?.stack });
+  if (error.code === 'INTERNAL')
+    logger.error('a method failed', {
+      method: where,
+      message: error.message,
+      stack: (error.cause as Error | undefined)?.stack,
+    });
   return error;
 }
 
@@ -284,7 +341,11 @@ function isCallersFault(cause: unknown): boolean {
 /** A handler that never returns must not hold its caller, nor its place, past the deadline. */
 function beforeDeadline<T>(work: Promise<T>, deadline: number, clock: Clock, what: string): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = clock.after(deadline - clock.monotonic(), () => reject(new TandemError('DEADLINE_EXCEEDED', `${what} did not answer in time; look at what its handler waits for`)));
+    const timer = clock.after(deadline - clock.monotonic(), () =>
+      reject(
+        new TandemError('DEADLINE_EXCEEDED', `${what} did not answer in time; look at what its handler waits for`),
+      ),
+    );
     work.then(
       value => {
         timer.cancel();
@@ -298,7 +359,11 @@ function beforeDeadline<T>(work: Promise<T>, deadline: number, clock: Clock, wha
   });
 }
 
-async function* checkedItems(items: AsyncIterable<unknown>, method: Method, ended: () => void): AsyncGenerator<unknown> {
+async function* checkedItems(
+  items: AsyncIterable<unknown>,
+  method: Method,
+  ended: () => void,
+): AsyncGenerator<unknown> {
   try {
     const item = (method.spec.output as Stream).item;
     for await (const value of items) yield await validate(item, value, `an item of ${method.form.name}`);

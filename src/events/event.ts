@@ -36,7 +36,10 @@ export function encodeEvent(event: StoredEvent): Uint8Array {
 export function decodeEvent(bytes: Uint8Array): StoredEvent {
   const fields = unpack(bytes) as unknown[];
   if (!Array.isArray(fields) || fields[0] !== format) {
-    throw new TandemError('CORRUPT', `an event has format ${String(fields?.[0])}, this version reads ${format}; upgrade before reading on`);
+    throw new TandemError(
+      'CORRUPT',
+      `an event has format ${String(fields?.[0])}, this version reads ${format}; upgrade before reading on`,
+    );
   }
   const [, source, number, key, body, at, traceparent] = fields;
   return {

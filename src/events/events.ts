@@ -76,7 +76,8 @@ export function openEvents(options: EventsOptions): Events {
       log: engine.log,
       emitted: (from, signal) => keyspace.emitted(partition, from, signal),
       loadPosition: async () => (system.get('$relay', 'position') as number | undefined) ?? 0,
-      savePosition: position => system.transact(undefined, tx => tx.put('$relay', 'position', position), { deadline: deadline() }),
+      savePosition: position =>
+        system.transact(undefined, tx => tx.put('$relay', 'position', position), { deadline: deadline() }),
       onRelayed: position => keyspace.setTrimFloor(partition, position),
       clock,
       random,
@@ -87,7 +88,11 @@ export function openEvents(options: EventsOptions): Events {
   const openReader = (subscription: SubscriptionDefinition, topicPartition: number, partition: number): Reader => {
     const { topic } = subscription;
     const source = sourceOf(service, subscription, topicPartition);
-    const attributes = { topic: topic.name, subscription: `${service}.${subscription.name}`, partition: String(topicPartition) };
+    const attributes = {
+      topic: topic.name,
+      subscription: `${service}.${subscription.name}`,
+      partition: String(topicPartition),
+    };
     const system = keyspace.system(partition);
     const touched = new Set<number>();
     let floorAt = clock.monotonic();
@@ -155,11 +160,29 @@ export function openEvents(options: EventsOptions): Events {
       const session = new Session();
       const position = Math.floor(form.event.number / 65_536);
       if (form.event.source.startsWith('state/')) session.advance(form.event.source, position);
-      const scope = keyspace.scope({ partition, level: 'sequential', session, deadline: until, signal, request, traceparent: form.event.traceparent });
+      const scope = keyspace.scope({
+        partition,
+        level: 'sequential',
+        session,
+        deadline: until,
+        signal,
+        request,
+        traceparent: form.event.traceparent,
+      });
       const valid = await validate(subscription.topic.schema, event, `event of '${subscription.topic.name}'`);
       const { attempt } = form;
       const { traceparent } = form.event;
-      await options.handle({ subscription: subscription.name, event: valid, scope, session, requestId, attempt, deadline: until, signal, traceparent });
+      await options.handle({
+        subscription: subscription.name,
+        event: valid,
+        scope,
+        session,
+        requestId,
+        attempt,
+        deadline: until,
+        signal,
+        traceparent,
+      });
     }
   };
 

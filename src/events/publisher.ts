@@ -34,9 +34,23 @@ export class Publisher {
   }
 
   /** For tools that know a topic from its descriptor only. */
-  publishRaw(topic: string, partitions: number, key: string, body: unknown, deadline: number, traceparent: string | undefined): Promise<void> {
+  publishRaw(
+    topic: string,
+    partitions: number,
+    key: string,
+    body: unknown,
+    deadline: number,
+    traceparent: string | undefined,
+  ): Promise<void> {
     const { clock, source } = this.#options;
-    const encoded = encodeEvent({ source, number: this.#number++, key, body: pack(body), at: clock.now(), traceparent });
+    const encoded = encodeEvent({
+      source,
+      number: this.#number++,
+      key,
+      body: pack(body),
+      at: clock.now(),
+      traceparent,
+    });
     return this.#writer(topicLog(topic, partitionOf(key, partitions))).send(encoded, deadline);
   }
 
@@ -65,5 +79,8 @@ export function deadLetterTopic(service: string, subscription: string): string {
 
 /** @throws NOT_FOUND when no running service knows the topic. */
 export function unknownTopic(topic: string, known: readonly string[]): TandemError {
-  return new TandemError('NOT_FOUND', `no running service knows the topic '${topic}'; known: ${known.join(', ') || 'none'}`);
+  return new TandemError(
+    'NOT_FOUND',
+    `no running service knows the topic '${topic}'; known: ${known.join(', ') || 'none'}`,
+  );
 }

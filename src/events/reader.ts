@@ -98,7 +98,8 @@ export class Reader {
 
   async #firstRow(): Promise<CursorRow> {
     const { from, log, topicLog, clock } = this.#options;
-    const position = from === 'latest' ? await log.barrier(topicLog, { deadline: clock.monotonic() + limits.engineTimeoutMs }) : 0;
+    const position =
+      from === 'latest' ? await log.barrier(topicLog, { deadline: clock.monotonic() + limits.engineTimeoutMs }) : 0;
     const row: CursorRow = { position, generation: 1, sources: {} };
     await this.#options.saveCursor(row);
     return row;

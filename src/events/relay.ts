@@ -8,8 +8,8 @@ import { TandemError } from '../core/errors.ts';
 import type { Logger } from '../core/logger.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { Log } from '../log/engine.ts';
-import type { EmittedBatch, EmittedEvent } from '../state/keyspace.ts';
 import { partitionOf } from '../partitioning/hash.ts';
+import type { EmittedBatch, EmittedEvent } from '../state/keyspace.ts';
 import { encodeEvent, numberOf } from './event.ts';
 import { topicLog } from './publisher.ts';
 import { TopicWriter } from './topic-writer.ts';
@@ -105,7 +105,10 @@ export class Relay {
           at: event.time,
           traceparent: event.traceparent,
         });
-        return this.#writer(topicLog(event.topic, partitionOf(event.key, event.partitions))).send(body, Number.POSITIVE_INFINITY);
+        return this.#writer(topicLog(event.topic, partitionOf(event.key, event.partitions))).send(
+          body,
+          Number.POSITIVE_INFINITY,
+        );
       }),
     );
     for (const result of results) if (result.status === 'rejected') throw result.reason;

@@ -59,7 +59,12 @@ export interface DelivererOptions {
 const notTheEventsFault: ReadonlySet<string> = new Set(['UNAVAILABLE', 'MOVED', 'CLOSED', 'OVERLOADED', 'INTERRUPTED']);
 const handlerTimeoutMs = 30_000;
 
-export async function deliver(options: DelivererOptions, event: StoredEvent, at: EventPlace, signal: AbortSignal): Promise<boolean> {
+export async function deliver(
+  options: DelivererOptions,
+  event: StoredEvent,
+  at: EventPlace,
+  signal: AbortSignal,
+): Promise<boolean> {
   const { subscription, clock, random, logger } = options;
   const source = `${options.source}/${at.generation}`;
   const key = keyOf(subscription, event);
@@ -69,7 +74,11 @@ export async function deliver(options: DelivererOptions, event: StoredEvent, at:
   for (let wait = 0; !signal.aborted; wait++) {
     await options.slots.enter();
     try {
-      await options.send(key, { ...delivery, attempt, ...(dead ? { dead } : {}) }, clock.monotonic() + handlerTimeoutMs);
+      await options.send(
+        key,
+        { ...delivery, attempt, ...(dead ? { dead } : {}) },
+        clock.monotonic() + handlerTimeoutMs,
+      );
       if (dead) options.died.add(1);
       else options.handled.add(1);
       return true;
@@ -79,7 +88,14 @@ export async function deliver(options: DelivererOptions, event: StoredEvent, at:
         options.retried.add(1);
         if (attempt >= subscription.attemptsMax) {
           dead = { code: error.code, message: error.message };
-          logger.error('an event is given up and becomes a dead letter', { subscription: subscription.name, source, number: at.position, attempt, code: error.code, message: error.message });
+          logger.error('an event is given up and becomes a dead letter', {
+            subscription: subscription.name,
+            source,
+            number: at.position,
+            attempt,
+            code: error.code,
+            message: error.message,
+          });
           wait = -1;
           continue;
         }

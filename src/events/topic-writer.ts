@@ -43,7 +43,11 @@ export class TopicWriter {
   send(body: Uint8Array, deadline: number): Promise<void> {
     if (this.#stopped.signal.aborted) return Promise.reject(new TandemError('CLOSED', 'this publisher is closed'));
     if (this.#queue.length >= queueMax) {
-      return Promise.reject(new TandemError('OVERLOADED', `${queueMax} events wait for ${this.#options.topicLog}`, { details: { retryAfterMs: 100 } }));
+      return Promise.reject(
+        new TandemError('OVERLOADED', `${queueMax} events wait for ${this.#options.topicLog}`, {
+          details: { retryAfterMs: 100 },
+        }),
+      );
     }
     return new Promise((resolve, reject) => {
       this.#queue.push({ body, deadline, resolve, reject });
@@ -101,6 +105,10 @@ export class TopicWriter {
       }
       await sleep(clock, backoffMs(random, attempt, 20, 1000), this.#stopped.signal);
     }
-    return new TandemError('DEADLINE_EXCEEDED', `${topicLog} did not confirm in time; the events may or may not be there`, { cause: reason });
+    return new TandemError(
+      'DEADLINE_EXCEEDED',
+      `${topicLog} did not confirm in time; the events may or may not be there`,
+      { cause: reason },
+    );
   }
 }
