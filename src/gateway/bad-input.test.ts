@@ -97,7 +97,7 @@ test('another content type or a compressed body is 415', async () => {
   assert.equal(packed.response.status, 415);
 });
 
-test('a body that declares too much is 413, and the connection stays usable', async () => {
+test('a body that declares too much is 413 and names the limit', async () => {
   const { response, problem } = await ask('/call/stock/count', {
     method: 'POST',
     headers: json,
