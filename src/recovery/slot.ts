@@ -77,7 +77,7 @@ export class Slot {
   constructor(spec: ProcessSpec, index: number, host: SlotHost) {
     this.spec = spec;
     this.index = index;
-    this.name = spec.role === 'instance' || spec.role === 'gateway' ? `${spec.name}-${index}` : spec.name;
+    this.name = spec.role === 'instance' || spec.role === 'gateway' ? `${spec.name}-${index + 1}` : spec.name;
     this.#host = host;
   }
 

@@ -188,13 +188,13 @@ test('a killed process of a steady life is back at once, told what its former li
   const supervisor = open(shop());
   await clock.complete(supervisor.start());
   await clock.advance(10_000);
-  const victim = of('stock-1');
+  const victim = of('stock-2');
   victim.exit({ code: null, signal: 'SIGKILL' });
   await clock.advance(101);
-  const heir = of('stock-1');
+  const heir = of('stock-2');
   assert.notEqual(heir, victim);
   assert.equal(heir.order?.settings.former, `tcp://127.0.0.1:${victim.pid}`);
-  assert.equal(supervisor.list().find(process => process.name === 'stock-1')?.state, 'ready');
+  assert.equal(supervisor.list().find(process => process.name === 'stock-2')?.state, 'ready');
 });
 
 test('while the engine is down nothing else is started in vain', async () => {
@@ -203,7 +203,7 @@ test('while the engine is down nothing else is started in vain', async () => {
   await clock.complete(supervisor.start());
   await clock.advance(10_000);
   of('engine').exit({ code: null, signal: 'SIGKILL' });
-  of('stock-0').exit({ code: null, signal: 'SIGKILL' });
+  of('stock-1').exit({ code: null, signal: 'SIGKILL' });
   await clock.advance(50);
   assert.equal(all.length, 7, 'only the engine was started');
   await clock.advance(200);
@@ -215,15 +215,15 @@ test('stuck and silent processes are killed and started anew; slow and unknown o
   const supervisor = open(shop());
   await clock.complete(supervisor.start());
   await clock.advance(10_000);
-  const victim = of('stock-0');
+  const victim = of('stock-1');
   supervisor.report(victim.order!.id, 'slow');
-  supervisor.report('stock-0-nobody', 'stuck');
+  supervisor.report('stock-1-nobody', 'stuck');
   await clock.advance(10);
   assert.equal(victim.gone, false);
   supervisor.report(victim.order!.id, 'stuck');
   await clock.advance(200);
   assert.equal(victim.gone, true);
-  assert.equal(supervisor.list().find(process => process.name === 'stock-0')?.state, 'ready');
+  assert.equal(supervisor.list().find(process => process.name === 'stock-1')?.state, 'ready');
 });
 
 test('scale adds ready instances and takes the highest away again, after they were drained', async () => {
@@ -239,7 +239,7 @@ test('scale adds ready instances and takes the highest away again, after they we
       .list()
       .filter(process => process.spec === 'stock')
       .map(process => process.name),
-    ['stock-0'],
+    ['stock-1'],
   );
   assert.deepEqual(store.load()?.wanted, { engine: 1, monitor: 1, gateway: 2, stock: 1 });
 });
@@ -252,8 +252,8 @@ test('stop drains gateways, then instances, then the rest, the engine last', asy
   assert.equal(summary.drained, 6);
   assert.deepEqual(summary.killed, []);
   const order = told.filter(event => event.kind === 'stopped').map(event => event.name);
-  assert.deepEqual(order.slice(0, 2).sort(), ['gateway-0', 'gateway-1']);
-  assert.deepEqual(order.slice(2, 4).sort(), ['stock-0', 'stock-1']);
+  assert.deepEqual(order.slice(0, 2).sort(), ['gateway-1', 'gateway-2']);
+  assert.deepEqual(order.slice(2, 4).sort(), ['stock-1', 'stock-2']);
   assert.deepEqual(order.slice(4), ['monitor', 'engine']);
 });
 
@@ -261,9 +261,9 @@ test('who does not end in its grace is killed and named', async () => {
   const { clock, open, of } = world();
   const supervisor = open(shop());
   await clock.complete(supervisor.start());
-  of('stock-1').deaf = true;
+  of('stock-2').deaf = true;
   const summary = await clock.complete(supervisor.stop(1000));
-  assert.deepEqual(summary.killed, ['stock-1']);
+  assert.deepEqual(summary.killed, ['stock-2']);
   assert.equal(summary.drained, 5);
 });
 
@@ -283,8 +283,8 @@ test('the next supervisor adopts what still runs, starts what does not, and lets
   await clock.complete(first.start());
   await clock.settle();
   const state = store.load()!;
-  of('stock-0').gone = true;
-  const recycled = of('stock-1');
+  of('stock-1').gone = true;
+  const recycled = of('stock-2');
   const doctored = {
     ...state,
     processes: state.processes.map(saved => (saved.pid === recycled.pid ? { ...saved, birth: 'boot:7' } : saved)),
@@ -297,11 +297,11 @@ test('the next supervisor adopts what still runs, starts what does not, and lets
       .filter(event => event.kind === 'adopted')
       .map(event => event.name)
       .sort(),
-    ['engine', 'gateway-0', 'gateway-1', 'monitor'],
+    ['engine', 'gateway-1', 'gateway-2', 'monitor'],
   );
   assert.equal(all.length, 8);
   assert.equal(recycled.gone, false);
-  assert.equal(of('stock-0').order?.settings.engineAddress, 'tcp://127.0.0.1:101');
+  assert.equal(of('stock-1').order?.settings.engineAddress, 'tcp://127.0.0.1:101');
 });
 
 test('an adopted process that is no longer wanted is drained', async () => {
@@ -310,5 +310,5 @@ test('an adopted process that is no longer wanted is drained', async () => {
   await clock.settle();
   told.length = 0;
   await clock.complete(open(shop(2)).start(store.load()));
-  assert(told.some(event => event.kind === 'stopped' && event.name === 'stock-2'));
+  assert(told.some(event => event.kind === 'stopped' && event.name === 'stock-3'));
 });

@@ -1,0 +1,81 @@
+/**
+ * The supervisor as a member of the app: it hears the heartbeats, so that it learns what a parent cannot see (a stuck
+ * loop, a paused process), and can call and publish for commands from another terminal.
+ */
+import type { Host } from '../app/host.ts';
+import { openPeer } from '../app/peer.ts';
+import { linkDialer } from '../communication/link-dialer.ts';
+import { TandemError } from '../core/errors.ts';
+import { Publisher, unknownTopic } from '../events/publisher.ts';
+import type { Verdict } from '../failure-detection/beat.ts';
+import { connectEngine } from '../log/remote-engine.ts';
+
+/** A verdict counts when it lasts: a kill that rests on one late beat would do more harm than a stuck process. */
+const verdictLastsMs = 2000;
+
+export interface AppLink {
+  call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
+  publish(topic: string, event: unknown, timeoutMs: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openAppLink(
+  host: Host,
+  engineAddress: string,
+  onVerdict: (id: string, verdict: Verdict) => void,
+): Promise<AppLink> {
+  const { clock, random, logger, meter, transports } = host;
+  const id = `supervisor-1-${random.id().slice(0, 6)}`;
+  const dialer = linkDialer({ transports, clock, random, logger, meter });
+  const engine = connectEngine({ dialer, address: engineAddress, clock, random, logger });
+  const peer = await openPeer({ id, role: 'supervisor', host, engine, listen: 'tcp://127.0.0.1:0' });
+  peer.report({ ready: true });
+  const { registry, caller } = peer;
+  const publisher = new Publisher({ log: engine.log, source: id, clock, random });
+  const looking = new Set<string>();
+  const ill = (member: string): Verdict | undefined => {
+    const verdict = registry.member(member)?.verdict;
+    return verdict === 'stuck' || verdict === 'dead' ? verdict : undefined;
+  };
+  const unwatch = registry.onChange(() => {
+    for (const { beat } of registry.members()) {
+      if (!ill(beat.id) || looking.has(beat.id)) continue;
+      looking.add(beat.id);
+      clock.after(verdictLastsMs, () => {
+        looking.delete(beat.id);
+        const verdict = ill(beat.id);
+        if (verdict && engine.bus.connected) onVerdict(beat.id, verdict);
+      });
+    }
+  });
+  return {
+    async call(service, method, input, timeoutMs) {
+      const { value } = await caller.call(service, method, input, { deadline: clock.monotonic() + timeoutMs });
+      return value;
+    },
+    async publish(name, event, timeoutMs) {
+      const topics = registry.services().flatMap(service => registry.descriptor(service)?.topics ?? []);
+      const topic = topics.find(candidate => candidate.name === name);
+      if (!topic)
+        throw unknownTopic(
+          name,
+          topics.map(candidate => candidate.name),
+        );
+      const key = (event as Record<string, unknown> | null)?.[topic.key];
+      if (typeof key !== 'string' && typeof key !== 'number') {
+        throw new TandemError(
+          'INVALID',
+          `an event of '${name}' is an object with its key '${topic.key}' (text or number)`,
+        );
+      }
+      await publisher.publishRaw(name, topic.partitions, String(key), event, clock.monotonic() + timeoutMs, undefined);
+    },
+    async close() {
+      unwatch();
+      publisher.close();
+      await peer.close(0);
+      await engine.close();
+      await dialer.close();
+    },
+  };
+}

@@ -1,0 +1,35 @@
+/** The commands by name, each loaded when it is asked for, so that `tandem ps` does not wait for what `up` needs. */
+import type { Command } from './command.ts';
+
+export interface Entry {
+  readonly name: string;
+  readonly summary: string;
+  load(): Promise<{ readonly command: Command }>;
+}
+
+export const commands: readonly Entry[] = [
+  {
+    name: 'init',
+    summary: 'Write a first service with its test into a new directory',
+    load: () => import('./init.ts'),
+  },
+  {
+    name: 'dev',
+    summary: 'Run services in one process, restarting when a file changes',
+    load: () => import('./dev.ts'),
+  },
+  {
+    name: 'up',
+    summary: 'Run services as processes, with gateways, engine, naming and monitor',
+    load: () => import('./up.ts'),
+  },
+  { name: 'ps', summary: 'List the processes of a running app', load: () => import('./ps.ts') },
+  { name: 'logs', summary: 'Show the records that processes wrote', load: () => import('./logs.ts') },
+  { name: 'call', summary: 'Call a method', load: () => import('./call.ts') },
+  { name: 'topic', summary: 'Publish an event', load: () => import('./topic.ts') },
+  { name: 'scale', summary: 'Change the number of instances of a service', load: () => import('./scale.ts') },
+  { name: 'stop', summary: 'Drain and stop a running app', load: () => import('./stop.ts') },
+  { name: 'doctor', summary: 'Check the configuration and the surroundings', load: () => import('./doctor.ts') },
+  { name: 'contract', summary: 'Check contracts against tandem.lock.json', load: () => import('./contract.ts') },
+  { name: 'log', summary: 'Verify, dump or repair the log files of an engine', load: () => import('./log.ts') },
+];

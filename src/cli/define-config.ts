@@ -1,0 +1,23 @@
+/** What `tandem.config.ts` may hold. Flags and environment win over it; `tandem doctor` shows which value came from where. */
+export interface TandemConfig {
+  /** Service files, when the command names none. */
+  readonly files?: readonly string[];
+  readonly port?: number;
+  readonly host?: string;
+  /** Data directory. */
+  readonly data?: string;
+  /** Gateway processes that share the port. */
+  readonly gateways?: number;
+  /** Instances by service. */
+  readonly scale?: Readonly<Record<string, number>>;
+  readonly logLevel?: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+  /** The machine's failure zone, for placement. */
+  readonly zone?: string;
+  /** Values of the services' own `config`, by service. */
+  readonly services?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+}
+
+/** Gives `tandem.config.ts` its type: `export default defineConfig({ port: 8080 })`. */
+export function defineConfig(config: TandemConfig): TandemConfig {
+  return config;
+}

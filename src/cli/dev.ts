@@ -1,0 +1,156 @@
+/**
+ * `tandem dev`: a tiny parent that runs the whole app in one child and starts it anew when a source file changes. A
+ * fresh process is the only restart that surely forgets everything the old one held.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { dirname, resolve } from 'node:path';
+import { systemClock } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import { type Command, dataFlag, type Invocation, text, UsageError } from './command.ts';
+import { loadConfigFile, resolveSettings } from './config.ts';
+import { openDataDirectory, removeDataDirectory } from './data-directory.ts';
+import { inheritedArguments, ownScript } from './own-script.ts';
+import { choosePort } from './ports.ts';
+import { stateStore, supervisorLives } from './running-app.ts';
+import { statusBlock } from './status-block.ts';
+import { paint } from './terminal.ts';
+import { watchSources } from './watch-files.ts';
+
+export const command: Command = {
+  usage: ['dev FILE… [--fresh] [--inspect[=PORT]]'],
+  summary: 'Runs services in one process, with pretty records, and restarts when a source file changes.',
+  examples: ['tandem dev hello.ts', 'tandem dev src/inventory.ts src/orders.ts --fresh --inspect=9229'],
+  flags: {
+    port: { type: 'string', short: 'p', value: 'N', help: 'Port of the gateway (default 3000, or the next free one)' },
+    host: { type: 'string', value: 'HOST', help: 'Address to listen on (default 127.0.0.1)' },
+    data: dataFlag,
+    fresh: { type: 'boolean', help: 'Delete the data directory first' },
+    inspect: { type: 'string', value: 'PORT', help: 'Let a debugger connect at this port, for example --inspect=9229' },
+    'log-level': { type: 'string', value: 'LEVEL', help: 'Least level of records (default info)' },
+  },
+  words: [0, 64],
+  run: dev,
+};
+
+const graceMs = 2000;
+
+async function dev(invocation: Invocation): Promise<number> {
+  const { terminal, flags } = invocation;
+  const json = flags.json === true;
+  const settings = resolveSettings(invocation, await loadConfigFile(process.cwd()));
+  const files = settings.files.value.map(file => resolve(file));
+  if (files.length === 0) throw new UsageError('tandem dev needs a file that exports a service: tandem dev hello.ts');
+  if (flags.fresh) {
+    const former = stateStore(resolve(settings.data.value)).load();
+    if (former && supervisorLives(former))
+      throw new TandemError(
+        'CONFLICT',
+        `an app runs with the data in ${settings.data.value}; end it first with tandem stop`,
+      );
+    removeDataDirectory(settings.data.value);
+  }
+  const data = openDataDirectory(settings.data.value);
+  const host = settings.host.value;
+  const { port, note } = await choosePort(
+    host,
+    settings.port.value || 3000,
+    settings.port.source !== 'default' && settings.port.value !== 0,
+  );
+  const dashboard = await choosePort('127.0.0.1', port + 1, false);
+  const inspector = text(flags, 'inspect');
+  const child = {
+    files,
+    dataDirectory: data.path,
+    host,
+    port,
+    dashboardPort: dashboard.port,
+    logLevel: settings.logLevel.value,
+    logFormat: json ? 'json' : 'pretty',
+    color: terminal.color,
+    services: settings.services,
+  };
+
+  const ended = Promise.withResolvers<number>();
+  let running: ChildProcess | undefined;
+  let stopping = false;
+  let restarting: Promise<void> | undefined;
+  let first = true;
+
+  const start = (): void => {
+    const beganMs = systemClock.monotonic();
+    const debug = inspector === undefined ? [] : [`--inspect=${inspector}`];
+    const process_ = spawn(
+      process.execPath,
+      [...inheritedArguments(process.execArgv), ...debug, ...ownScript(), 'role', 'dev'],
+      {
+        stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+        detached: true,
+        env: { ...process.env, TANDEM_ROLE_SETTINGS: JSON.stringify(child) },
+      },
+    );
+    running = process_;
+    process_.on('message', (report: { kind: string; info?: Record<string, string>; message?: string }) => {
+      if (report.kind === 'failed') terminal.say(`${paint(terminal, 'red', '✗')} ${report.message}`);
+      else ready(report.info ?? {}, systemClock.monotonic() - beganMs);
+    });
+    process_.once('exit', code => {
+      if (running !== process_) return;
+      running = undefined;
+      if (stopping || restarting) return;
+      terminal.say(paint(terminal, 'dim', `  The app ended (code ${code}). Waiting for a change…`));
+    });
+  };
+  const ready = (info: Record<string, string>, tookMs: number): void => {
+    const services = JSON.parse(info.services ?? '[]') as { name: string; instances: number; routes: string[] }[];
+    const status = {
+      tookMs,
+      gatewayUrl: info.gatewayUrl ?? '',
+      gateways: 1,
+      dashboardUrl: info.dashboardUrl,
+      dns: undefined,
+      data: data.path,
+      services,
+      notes: note ? [note] : [],
+      hint: 'Restarts when a file changes. Ctrl-C stops.',
+    };
+    if (json) terminal.out(JSON.stringify({ kind: 'up', ...status }));
+    else if (first) terminal.out(statusBlock(terminal, status));
+    else terminal.say(`${paint(terminal, 'green', '✓')} restarted in ${Math.round(tookMs)} ms`);
+    first = false;
+  };
+  const end = async (): Promise<void> => {
+    const process_ = running;
+    if (!process_) return;
+    const gone = new Promise<void>(done => process_.once('exit', () => done()));
+    if (process_.connected) process_.send({ kind: 'stop', graceMs });
+    const killing = systemClock.after(graceMs + 500, () => process_.kill('SIGKILL'));
+    await gone;
+    killing.cancel();
+  };
+
+  const watching = watchSources([...files.map(file => dirname(file)), process.cwd()], systemClock, file => {
+    if (stopping || restarting) return;
+    if (!json) terminal.say(paint(terminal, 'dim', `  ${file} changed, restarting…`));
+    restarting = end().then(() => {
+      restarting = undefined;
+      if (!stopping) start();
+    });
+  });
+  const onSignal = (): void => {
+    if (stopping) {
+      running?.kill('SIGKILL');
+      return;
+    }
+    stopping = true;
+    watching.close();
+    void end().then(() => {
+      if (!json) terminal.say('\n  Stopped.');
+      ended.resolve(0);
+    });
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+  start();
+  const code = await ended.promise;
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
+  return code;
+}

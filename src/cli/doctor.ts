@@ -1,0 +1,149 @@
+/** `tandem doctor`: every setting with its source, and whether the surroundings are fit. Exit code 1 when something is wrong. */
+import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { TandemError } from '../core/errors.ts';
+import { type Command, dataFlag, type Invocation } from './command.ts';
+import { loadConfigFile, resolveSettings, type Settings } from './config.ts';
+import { ask } from './control.ts';
+import { inspectFiles } from './inspect.ts';
+import { isFree } from './ports.ts';
+import { findApp } from './running-app.ts';
+import { columns, paint, type Terminal } from './terminal.ts';
+
+export const command: Command = {
+  usage: ['doctor [FILE…] [--data DIR]'],
+  summary: 'Checks the configuration (each value and where it came from) and the surroundings; says what to mend.',
+  flags: { data: dataFlag, port: { type: 'string', short: 'p', value: 'N', help: 'Port to check' } },
+  words: [0, 64],
+  run: doctor,
+};
+
+interface Finding {
+  readonly check: string;
+  readonly ok: boolean;
+  readonly says: string;
+}
+
+const freeBytesLeast = 1_073_741_824;
+
+async function doctor(invocation: Invocation): Promise<number> {
+  const { terminal, flags } = invocation;
+  const settings = resolveSettings(invocation, await loadConfigFile(process.cwd()));
+  const values: (readonly [string, unknown, string])[] = Object.entries(settings)
+    .filter(([name]) => name !== 'services')
+    .map(([name, setting]) => [name, (setting as { value: unknown }).value, (setting as { source: string }).source]);
+  const findings: Finding[] = [nodeVersion(), dataDirectory(settings.data.value), ...(await runningApp(settings))];
+  if (settings.files.value.length > 0) {
+    try {
+      for (const service of await inspectFiles(settings.files.value, settings.services)) {
+        findings.push({ check: `service ${service.name}`, ok: true, says: service.file });
+        for (const { name, value, source, variable } of service.config)
+          values.push([`${service.name}.${name}`, value, source === 'environment' ? variable : source]);
+      }
+    } catch (failure) {
+      findings.push({ check: 'services', ok: false, says: TandemError.from(failure).message });
+    }
+  }
+  if (flags.json) {
+    terminal.out(
+      JSON.stringify({ settings: values.map(([name, value, source]) => ({ name, value, source })), findings }),
+    );
+  } else show(terminal, values, findings);
+  return findings.every(({ ok }) => ok) ? 0 : 1;
+}
+
+function show(
+  terminal: Terminal,
+  values: readonly (readonly [string, unknown, string])[],
+  findings: readonly Finding[],
+): void {
+  const shown = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+  terminal.out('Settings\n');
+  terminal.out(
+    columns(
+      values.map(([name, value, source]) => [name, shown(value), `from ${source}`]),
+      '  ',
+    ),
+  );
+  terminal.out('\nChecks\n');
+  for (const { check, ok, says } of findings) {
+    terminal.out(`  ${ok ? paint(terminal, 'green', '✓') : paint(terminal, 'red', '✗')} ${check}: ${says}`);
+  }
+}
+
+function nodeVersion(): Finding {
+  return {
+    check: 'node',
+    ok: Number(process.versions.node.split('.')[0]) >= 24,
+    says: `${process.versions.node} (24 or newer is needed)`,
+  };
+}
+
+function dataDirectory(directory: string): Finding {
+  const path = resolve(directory);
+  const there = existsSync(path);
+  const where = there ? path : dirname(path);
+  try {
+    accessSync(where, constants.W_OK);
+  } catch {
+    return {
+      check: 'data directory',
+      ok: false,
+      says: `${where} cannot be written; change its owner or name another with --data`,
+    };
+  }
+  const { bavail, bsize } = statfsSync(where);
+  const free = bavail * bsize;
+  const room = `${(free / 1_073_741_824).toFixed(1)} GB free`;
+  if (free < freeBytesLeast) return { check: 'data directory', ok: false, says: `${path}: only ${room}; make room` };
+  return { check: 'data directory', ok: true, says: `${path} (${there ? 'exists' : 'will be made'}, ${room})` };
+}
+
+async function runningApp(settings: Settings): Promise<Finding[]> {
+  let app: ReturnType<typeof findApp>;
+  try {
+    app = findApp(resolve(settings.data.value));
+  } catch (failure) {
+    const error = TandemError.from(failure);
+    const state: Finding = {
+      check: 'app',
+      ok: error.code === 'NOT_FOUND',
+      says: error.code === 'NOT_FOUND' ? 'none runs here' : error.message,
+    };
+    const { value, source } = settings.port;
+    const free = await isFree(settings.host.value, value);
+    const taken =
+      source === 'default' ? 'in use; tandem up takes the next free one' : 'in use; end what uses it or name another';
+    return [state, { check: `port ${value}`, ok: free || source === 'default', says: free ? 'free' : taken }];
+  }
+  if (!app.control)
+    return [
+      {
+        check: 'app',
+        ok: false,
+        says: 'runs, but its supervisor is dead: run the same tandem up again, it takes over',
+      },
+    ];
+  try {
+    const { processes } = await ask(app.control, '$ps', null, 3000);
+    const ill = processes.filter(({ state }) => state !== 'ready');
+    const engine = processes.find(({ role }) => role === 'engine');
+    return [
+      {
+        check: 'app',
+        ok: ill.length === 0,
+        says:
+          ill.length === 0
+            ? `${processes.length} processes, all ready`
+            : ill.map(({ name, state, failure }) => `${name} ${state}${failure ? ` (${failure})` : ''}`).join(', '),
+      },
+      {
+        check: 'engine',
+        ok: engine?.state === 'ready',
+        says: `${engine?.info.address ?? 'none'} is ${engine?.state ?? 'missing'}`,
+      },
+    ];
+  } catch (failure) {
+    return [{ check: 'app', ok: false, says: `its supervisor does not answer: ${TandemError.from(failure).message}` }];
+  }
+}

@@ -1,0 +1,87 @@
+/** The processes of an app and what each is given. */
+import type { ProcessSpec } from '../recovery/supervisor.ts';
+import type { Settings } from './config.ts';
+import type { DataDirectory } from './data-directory.ts';
+import type { InspectedService } from './inspect.ts';
+
+export interface SpecOptions {
+  readonly settings: Settings;
+  readonly services: readonly InspectedService[];
+  readonly data: DataDirectory;
+  readonly port: number;
+  readonly dashboardPort: number;
+  readonly dashboardToken: string;
+  /** As last scaled, when the app is taken over. */
+  readonly wanted: Readonly<Record<string, number>>;
+}
+
+export function processSpecs(options: SpecOptions): ProcessSpec[] {
+  const { settings, services, data, port, dashboardPort, dashboardToken, wanted } = options;
+  const host = settings.host.value;
+  const common = {
+    host,
+    logLevel: settings.logLevel.value,
+    logFormat: 'json',
+    zone: settings.zone.value,
+    dataDirectory: data.path,
+    sessionSecret: data.secret,
+  };
+  const count = (name: string, fallback: number): number => {
+    const given = settings.scale.value[name];
+    return (settings.scale.source === '--scale' ? given : undefined) ?? wanted[name] ?? given ?? fallback;
+  };
+  return [
+    {
+      name: 'engine',
+      role: 'engine',
+      instances: 1,
+      // A restarted engine keeps its address: everybody else knows it.
+      settings: ({ id, former }) => ({ ...common, id, engineAddress: former.address }),
+    },
+    {
+      name: 'naming',
+      role: 'naming',
+      instances: 1,
+      settings: ({ id, engine, former }) => ({
+        ...common,
+        id,
+        engineAddress: engine.address,
+        port: former.address ? Number(former.address.slice(former.address.lastIndexOf(':') + 1)) : 0,
+      }),
+    },
+    {
+      name: 'monitor',
+      role: 'monitor',
+      instances: 1,
+      settings: ({ id, engine }) => ({
+        ...common,
+        id,
+        host: '127.0.0.1',
+        engineAddress: engine.address,
+        port: dashboardPort,
+        dashboardToken,
+      }),
+    },
+    {
+      name: 'gateway',
+      role: 'gateway',
+      instances: count('gateway', settings.gateways.value),
+      settings: ({ id, engine }) => ({ ...common, id, engineAddress: engine.address, port, reusePort: true }),
+    },
+    ...services.map(
+      (service): ProcessSpec => ({
+        name: service.name,
+        role: 'instance',
+        instances: count(service.name, 1),
+        settings: ({ id, engine }) => ({
+          ...common,
+          id,
+          engineAddress: engine.address,
+          file: service.file,
+          service: service.name,
+          serviceConfig: settings.services[service.name] ?? {},
+        }),
+      }),
+    ),
+  ];
+}
