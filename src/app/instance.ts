@@ -8,13 +8,11 @@ import type { Topic } from '../contract/topic.ts';
 import { TandemError } from '../core/errors.ts';
 import { Closers } from '../core/lifecycle.ts';
 import { limits } from '../core/limits.ts';
-import { openEvents } from '../events/events.ts';
 import { Publisher } from '../events/publisher.ts';
 import { attemptsMaxOf, type SubscriptionDefinition } from '../events/subscription.ts';
 import type { Engine } from '../log/engine.ts';
 import type { ReplicaStore } from '../replication/store.ts';
 import type { Keyspace, StateSettings } from '../state/keyspace.ts';
-import { openKeyspace } from '../state/open-keyspace.ts';
 import { serviceConfig } from './config.ts';
 import type { Host } from './host.ts';
 import { openPeer } from './peer.ts';
@@ -81,6 +79,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     let keyspace: Keyspace | undefined;
     if (descriptor.keyspace) {
       closers.add('stores', () => options.stores.close());
+      const { openKeyspace } = await import('../state/open-keyspace.ts');
       keyspace = await openKeyspace({
         service: name,
         instance: id,
@@ -124,6 +123,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     let events: { close(): Promise<void> } | undefined;
     if (keyspace) {
       await keyspace.ready(deadline);
+      const { openEvents } = await import('../events/events.ts');
       const opened = openEvents({
         service: name,
         keyspace,
