@@ -1,8 +1,9 @@
 /**
- * `npm run simulate -- [link] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
+ * `npm run simulate -- [link] [engine] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
  * seeds, prints what fails with its seed, and exits 1 if anything did.
  */
 import { parseArgs } from 'node:util';
+import { simulateEngine } from './simulate-engine.ts';
 import { simulateLink } from './simulate-link.ts';
 
 /** Each gives a text that says what went wrong, or nothing. */
@@ -10,6 +11,10 @@ const simulations: Readonly<Record<string, (seed: number) => Promise<string | un
   link: async seed => {
     const { audit } = await simulateLink(seed);
     return audit.balances ? undefined : JSON.stringify(audit);
+  },
+  engine: async seed => {
+    const { wrong } = await simulateEngine(seed);
+    return wrong.length === 0 ? undefined : wrong.join('\n  ');
   },
 };
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { simulateEngine } from './simulate-engine.ts';
 import { simulateLink } from './simulate-link.ts';
 
 test('over a network that breaks, what a caller is told of its call is what was done (200 seeds)', async () => {
@@ -13,4 +14,19 @@ test('over a network that breaks, what a caller is told of its call is what was 
     met.ok > 10_000 && met.fail > 1000 && met.unknown > 500,
     `the network was too kind: ${JSON.stringify(met)}`,
   );
+});
+
+test('the engine keeps what it acknowledged through kills, power cuts and failing syncs (150 seeds)', async () => {
+  let acknowledged = 0;
+  let unknown = 0;
+  for (let seed = 0; seed < 150; seed++) {
+    const again = `npm run simulate -- engine --from ${seed} --seeds 1`;
+    const run = await simulateEngine(seed).catch(cause => {
+      throw new Error(again, { cause });
+    });
+    assert.deepEqual(run.wrong, [], again);
+    acknowledged += run.acknowledged;
+    unknown += run.unknown;
+  }
+  assert.ok(acknowledged > 10_000 && unknown > 1000, `the disk was too kind: ${acknowledged}, ${unknown} unknown`);
 });

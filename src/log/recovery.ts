@@ -47,6 +47,7 @@ export async function recover(disk: Disk, directory: string, onDamage?: (damage:
   const names = await disk.list(directory);
   for (const name of names) if (name.endsWith('.seg.new')) await disk.remove(`${directory}/${name}`);
   const numbers = segmentNumbers(names);
+  if (!onDamage) await dropUnused(disk, directory, numbers);
   let end = segmentHeadBytes;
   let lastBatch = 0;
   let cut = 0;
@@ -83,6 +84,12 @@ export async function recover(disk: Disk, directory: string, onDamage?: (damage:
       at += recordBytes(head.length);
     }
     end = at;
+    // The process before may have been killed between write and sync, or its sync may have failed, after which the kernel
+    // takes the pages for clean: only writing them again makes sure that what is served from here on is on the disk.
+    if (index === numbers.length - 1 && !onDamage) {
+      await file.write(0, buffer.subarray(0, end));
+      await file.sync();
+    }
   }
   for (const log of logs.values()) {
     log.durable = log.tail;
@@ -91,6 +98,22 @@ export async function recover(disk: Disk, directory: string, onDamage?: (damage:
       damaged({ path: directory, offset: 0, reason: `log '${log.name}' lacks position ${gap}` }, onDamage);
   }
   return { logs, byId, segments, end, lastBatch, cut };
+}
+
+/** Removes segments at the end that were prepared but never used, or whose first batch did not come through. */
+async function dropUnused(disk: Disk, directory: string, numbers: number[]): Promise<void> {
+  while (numbers.length > 1) {
+    const path = segmentPath(directory, numbers.at(-1)!);
+    const file = await disk.open(path);
+    const buffer = Buffer.from(await file.read(0, file.size));
+    await file.close();
+    if (typeof readRecord(buffer, segmentHeadBytes) !== 'string') return;
+    // a segment begins with a directory that is synced together with its first batch
+    if (laterRecord(buffer, segmentHeadBytes + 8, Number.POSITIVE_INFINITY) === 'later batch') return;
+    await disk.remove(path);
+    await disk.syncDirectory(directory);
+    numbers.pop();
+  }
 }
 
 function take(
@@ -150,7 +173,10 @@ async function zeroFrom(file: Segment['file'], buffer: Buffer, at: number): Prom
 }
 
 function damaged(damage: Damage, onDamage: ((damage: Damage) => void) | undefined): void {
-  if (onDamage) return onDamage(damage);
+  if (onDamage) {
+    onDamage(damage);
+    return;
+  }
   throw new TandemError(
     'CORRUPT',
     `${damage.path} is damaged at byte ${damage.offset}: ${damage.reason}. Nothing was changed. Restore the directory from a backup, or see what can be saved with \`tandem log verify\` and \`tandem log repair\``,
