@@ -66,6 +66,9 @@ export function sampleCluster(options: { readonly empty?: boolean } = {}): Sampl
     instances: service => members().filter(member => member.beat.service === service && member.verdict !== 'dead'),
     member: id => members().find(member => member.beat.id === id),
     descriptor: service => descriptors.get(service),
+    descriptors: service => (descriptors.has(service) ? [descriptors.get(service)!] : []),
+    descriptorOf: member => descriptors.get(member.beat.service ?? ''),
+    conflicts: () => [],
     services: () => [...descriptors.keys()],
     get version() {
       return version;
