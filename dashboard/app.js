@@ -316,7 +316,9 @@ function processes() {
               ),
               cell(
                 'Writes',
-                process.partitionsHeld > 0 ? `${process.partitionsWritten} of ${process.partitionsHeld}` : unknown,
+                process.partitionsHeld > 0 && !gone
+                  ? `${process.partitionsWritten} of ${process.partitionsHeld}`
+                  : unknown,
               ),
             );
           }),
