@@ -1,6 +1,5 @@
 /** The engine process: the embedded engine behind a link, and a peer like the others so that it is seen and measured. */
 import { openLinkServer } from '../communication/link-server.ts';
-import { limits } from '../core/limits.ts';
 import { openEmbeddedEngine } from '../log/embedded-engine.ts';
 import { engineAnswerer } from '../log/engine-answerer.ts';
 import { nodeDisk } from '../log/node-disk.ts';
@@ -50,7 +49,8 @@ export async function openEngineProcess(options: EngineProcessOptions): Promise<
       address: server.address,
       close: async graceMs => {
         peer.report({ ready: false, draining: true });
-        await server.close(Math.min(graceMs, limits.engineTimeoutMs));
+        // Everybody else has stopped by now; what is left are follows, which never end by themselves.
+        await server.close(Math.min(graceMs, 300));
         await peer.close(0);
         await engine.close();
       },
