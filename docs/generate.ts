@@ -28,9 +28,9 @@ ${rows.join('\n')}
 
 function defaultsPage(): string {
   const source = readFileSync(from('../src/core/limits.ts'), 'utf8');
-  const rows = [...source.matchAll(/\/\*\* (.*?) \*\/\s+(\w+):/g)]
-    .slice(1)
-    .map(([, text, name]) => `| \`${name}\` | ${limits[name as keyof typeof limits]} | ${text} |`);
+  const rows = [...source.matchAll(/\/\*\* (.*?) \*\/\s+(\w+):/g)].map(
+    ([, text, name]) => `| \`${name}\` | ${limits[name as keyof typeof limits]} | ${text} |`,
+  );
   return `# Defaults and limits
 
 Generated from \`src/core/limits.ts\`. The name ends in the unit.

@@ -41,7 +41,9 @@ export async function openMonitorProcess(options: MonitorProcessOptions): Promis
   });
   peer.report({ ready: true });
   return {
-    url: monitor.url,
+    get url() {
+      return monitor.url;
+    },
     port: monitor.port,
     close: async graceMs => {
       peer.report({ ready: false, draining: true });
