@@ -5,6 +5,7 @@
 import type { Host } from '../app/host.ts';
 import { openPeer } from '../app/peer.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
+import { every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { Publisher, unknownTopic } from '../events/publisher.ts';
 import type { Verdict } from '../failure-detection/beat.ts';
@@ -12,6 +13,9 @@ import { connectEngine } from '../log/remote-engine.ts';
 
 /** A verdict counts when it lasts: a kill that rests on one late beat would do more harm than a stuck process. */
 const verdictLastsMs = 2000;
+
+/** The engine carries the bus, so no beat tells of its own stillness: it is asked. Three silences of this long condemn it. */
+const probe = { intervalMs: 1000, timeoutMs: 3000, silencesMax: 3 } as const;
 
 export interface AppLink {
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
@@ -22,6 +26,7 @@ export interface AppLink {
 export async function openAppLink(
   host: Host,
   engineAddress: string,
+  engineId: () => string | undefined,
   onVerdict: (id: string, verdict: Verdict) => void,
 ): Promise<AppLink> {
   const { clock, random, logger, meter, transports } = host;
@@ -48,6 +53,19 @@ export async function openAppLink(
       });
     }
   });
+  let silences = 0;
+  const probing = every(clock, probe.intervalMs, async () => {
+    const id = engineId();
+    try {
+      await engine.log.barrier('supervisor/probe', { deadline: clock.monotonic() + probe.timeoutMs });
+      silences = 0;
+    } catch (failure) {
+      silences = TandemError.from(failure).code === 'DEADLINE_EXCEEDED' && id === engineId() ? silences + 1 : 0;
+    }
+    if (silences < probe.silencesMax || id === undefined) return;
+    silences = 0;
+    onVerdict(id, 'stuck');
+  });
   return {
     async call(service, method, input, timeoutMs) {
       const { value } = await caller.call(service, method, input, { deadline: clock.monotonic() + timeoutMs });
@@ -72,6 +90,7 @@ export async function openAppLink(
     },
     async close() {
       unwatch();
+      probing.cancel();
       publisher.close();
       await peer.close(0);
       await engine.close();

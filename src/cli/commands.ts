@@ -31,5 +31,4 @@ export const commands: readonly Entry[] = [
   { name: 'stop', summary: 'Drain and stop a running app', load: () => import('./stop.ts') },
   { name: 'doctor', summary: 'Check the configuration and the surroundings', load: () => import('./doctor.ts') },
   { name: 'contract', summary: 'Check contracts against tandem.lock.json', load: () => import('./contract.ts') },
-  { name: 'log', summary: 'Verify, dump or repair the log files of an engine', load: () => import('./log.ts') },
 ];

@@ -32,7 +32,8 @@ async function check(invocation: Invocation): Promise<number> {
   const [verb, ...words] = invocation.words;
   if (verb !== 'check') throw new UsageError(`tandem contract does not know '${verb}'; it knows: check`);
   const settings = resolveSettings({ ...invocation, words }, await loadConfigFile(process.cwd()));
-  if (settings.files.value.length === 0) throw new UsageError('tandem contract check needs a file: tandem contract check inventory.ts');
+  if (settings.files.value.length === 0)
+    throw new UsageError('tandem contract check needs a file: tandem contract check inventory.ts');
   const services = await inspectFiles(settings.files.value, settings.services);
   const path = resolve(lockName);
   const lock = readLock(path);
@@ -44,16 +45,24 @@ async function check(invocation: Invocation): Promise<number> {
     const now = Object.fromEntries(services.map(({ name, descriptor }) => [name, descriptor]));
     const next: Lock = { format: 1, services: { ...lock?.services, ...now } };
     writeFileSync(path, `${JSON.stringify(next, undefined, 2)}\n`);
-    terminal.out(flags.json ? JSON.stringify({ written: path, breaking: found }) : `Wrote ${lockName}: ${services.map(({ name }) => name).join(', ')}`);
+    terminal.out(
+      flags.json
+        ? JSON.stringify({ written: path, breaking: found })
+        : `Wrote ${lockName}: ${services.map(({ name }) => name).join(', ')}`,
+    );
     return 0;
   }
-  if (!lock) throw new TandemError('NOT_FOUND', `there is no ${lockName} here; make one with tandem contract check --write`);
+  if (!lock)
+    throw new TandemError('NOT_FOUND', `there is no ${lockName} here; make one with tandem contract check --write`);
   const added = services.filter(({ name }) => !lock.services[name]).map(({ name }) => name);
   if (flags.json) terminal.out(JSON.stringify({ breaking: found, added }));
   else {
     for (const { where, what } of found) terminal.out(`✗ ${where}: ${what}`);
     if (added.length > 0) terminal.out(`New: ${added.join(', ')} (tandem contract check --write keeps them)`);
-    if (found.length === 0) terminal.out(`${services.length} ${services.length === 1 ? 'contract keeps' : 'contracts keep'} what ${lockName} promises.`);
+    if (found.length === 0)
+      terminal.out(
+        `${services.length} ${services.length === 1 ? 'contract keeps' : 'contracts keep'} what ${lockName} promises.`,
+      );
   }
   return found.length === 0 ? 0 : 1;
 }
@@ -67,5 +76,8 @@ function readLock(path: string): Lock | undefined {
     throw new TandemError('CORRUPT', `${path} is not JSON; restore it from version control`, { cause });
   }
   if (lock.format === 1) return lock;
-  throw new TandemError('UNSUPPORTED', `${path} has format ${String(lock.format)}, this Tandem knows 1; use the version that wrote it`);
+  throw new TandemError(
+    'UNSUPPORTED',
+    `${path} has format ${String(lock.format)}, this Tandem knows 1; use the version that wrote it`,
+  );
 }

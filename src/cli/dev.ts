@@ -6,6 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { dirname, resolve } from 'node:path';
 import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
+import { nodeDisk } from '../log/node-disk.ts';
 import { type Command, dataFlag, type Invocation, text, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings } from './config.ts';
 import { openDataDirectory, removeDataDirectory } from './data-directory.ts';
@@ -50,6 +51,7 @@ async function dev(invocation: Invocation): Promise<number> {
     removeDataDirectory(settings.data.value);
   }
   const data = openDataDirectory(settings.data.value);
+  const lock = await nodeDisk.lock(data.path);
   const host = settings.host.value;
   const { port, note } = await choosePort(
     host,
@@ -152,5 +154,6 @@ async function dev(invocation: Invocation): Promise<number> {
   start();
   const code = await ended.promise;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
+  await lock.release();
   return code;
 }

@@ -59,7 +59,7 @@ export function openProgress(
       } else if (['exited', 'condemned', 'restarting', 'gave-up'].includes(event.kind)) {
         row.ready.delete(event.name);
         row.done = false;
-        row.note = `${event.name} ${event.message}`;
+        row.note = row.wanted > 1 ? `${event.name}: ${event.message}` : event.message;
         if (!terminal.interactive) terminal.say(line(row));
       }
       draw();

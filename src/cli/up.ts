@@ -66,7 +66,7 @@ async function up(invocation: Invocation): Promise<number> {
   const store = stateStore(data.path);
   const former = store.load();
   if (former && supervisorLives(former)) throw inUse(data.path, former.supervisor.pid);
-  const lock = await nodeDisk.lock(`${data.path}/supervisor.lock`).catch((cause: unknown) => {
+  const lock = await nodeDisk.lock(data.path).catch((cause: unknown) => {
     throw TandemError.from(cause).code === 'CONFLICT' ? inUse(data.path, former?.supervisor.pid) : cause;
   });
   try {
@@ -117,7 +117,8 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     random: systemRandom,
     logger: host.logger,
     onEvent: event => {
-      host.logger[event.kind === 'gave-up' ? 'error' : 'info'](`${event.name} ${event.kind}`, { ...event });
+      const { kind, name, id, pid, message } = event;
+      host.logger[kind === 'gave-up' ? 'error' : 'info'](`${name} ${kind}: ${message}`, { kind, name, id, pid });
       if (!started) progress?.onEvent(event);
       else if (!json) tellEvent(terminal, event);
     },
@@ -167,8 +168,12 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     await supervisor.start(former);
     started = true;
     progress?.end();
-    link = await openAppLink(host, infoOf(supervisor, 'engine').address ?? '', (id, verdict) =>
-      supervisor.report(id, verdict),
+    const engine = () => supervisor.list().find(({ role }) => role === 'engine');
+    link = await openAppLink(
+      host,
+      engine()?.info.address ?? '',
+      () => engine()?.id,
+      (id, verdict) => supervisor.report(id, verdict),
     );
     const status = {
       tookMs: systemClock.monotonic() - beganMs,
@@ -282,7 +287,7 @@ function linked(link: AppLink | undefined): AppLink {
 
 function tellEvent(terminal: Terminal, event: StoryEvent): void {
   if (['starting', 'stopping', 'stopped'].includes(event.kind)) return;
-  terminal.say(`  ${event.time.slice(11, 19)}  ${event.name} ${event.kind}: ${event.message}`);
+  terminal.say(`  ${event.time.slice(11, 19)}  ${event.name} ${event.message}`);
 }
 
 function recordWriter(descriptor: number): (line: string) => void {

@@ -182,7 +182,7 @@ export class Slot {
     if (this.state !== 'starting') return;
     this.#timer?.cancel();
     this.info = report.info;
-    this.#tell('ready', `after ${Math.round(this.#host.clock.monotonic() - this.#bornMs)} ms`);
+    this.#tell('ready', `ready after ${Math.round(this.#host.clock.monotonic() - this.#bornMs)} ms`);
     this.#become('ready');
   }
 
@@ -201,11 +201,9 @@ export class Slot {
       : exit.code === null
         ? 'is gone'
         : `ended with code ${exit.code}`;
-    this.failure ??= {
-      code: 'INTERNAL',
-      message: exit.words ? `${how}; its last words: ${lastLine(exit.words)}` : how,
-    };
-    this.#tell('exited', `pid ${pid} ${how}`);
+    const words = exit.words && !exit.signal ? `; its last words: ${lastLine(exit.words)}` : '';
+    this.#tell('exited', `pid ${pid} ${how}${this.failure ? `: ${this.failure.message}` : words}`);
+    this.failure ??= { code: 'INTERNAL', message: how + words };
     this.#recover();
   }
 
@@ -228,7 +226,7 @@ export class Slot {
     }
     const { delayMs } = next.action;
     this.restarts++;
-    this.#tell('restarting', delayMs === 0 ? 'at once' : `in ${Math.round(delayMs)} ms`);
+    this.#tell('restarting', delayMs === 0 ? 'starts again at once' : `starts again in ${Math.round(delayMs)} ms`);
     this.#become('pausing');
     this.#timer = clock.after(delayMs, () => this.launch());
   }
