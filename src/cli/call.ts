@@ -16,11 +16,12 @@ export const command: Command = {
     const dot = target.lastIndexOf('.');
     if (dot <= 0) throw new UsageError(`'${target}' is no method; write SERVICE.METHOD, for example hello.greet`);
     const timeoutMs = durationMs(text(flags, 'timeout') ?? limits.callTimeoutMs);
+    const body = json(input, 'the input');
     const control = controlOf(findApp(dataPathOf({ flags, environment })));
     const question = {
       service: target.slice(0, dot),
       method: target.slice(dot + 1),
-      input: json(input, 'the input'),
+      input: body,
       timeoutMs,
     };
     const value = await ask(control, '$call', question, timeoutMs + 1000);

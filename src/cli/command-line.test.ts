@@ -68,10 +68,10 @@ test('with --json an error is one object on standard output', async () => {
   assert.equal((JSON.parse(out) as { error: { code: string } }).error.code, 'NOT_FOUND');
 });
 
-test('a service file that is missing is named, exit code 1', async () => {
-  const { code, said } = await run('up', 'no-such.ts', '--data', '/proc/tandem');
+test('a data directory that cannot be made is named with what to do, exit code 1', async () => {
+  const { code, said } = await run('up', 'no-such.ts', '--data', '/dev/null/tandem');
   assert.equal(code, 1);
-  assert.match(said, /data directory \/proc\/tandem cannot be used/);
+  assert.match(said, /data directory \/dev\/null\/tandem cannot be used/);
 });
 
 test('every command has a help text that names its flags', async () => {
