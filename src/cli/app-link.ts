@@ -11,7 +11,10 @@ import { Publisher, unknownTopic } from '../events/publisher.ts';
 import type { Verdict } from '../failure-detection/beat.ts';
 import { connectEngine } from '../log/remote-engine.ts';
 
-/** A verdict counts when it lasts: a kill that rests on one late beat would do more harm than a stuck process. */
+/**
+ * A verdict counts when it lasts while the engine is well: beats travel through the engine, so when that is still,
+ * everybody seems silent, and killing them all would be the worst of all cures.
+ */
 const verdictLastsMs = 2000;
 
 /** The engine carries the bus, so no beat tells of its own stillness: it is asked. Three silences of this long condemn it. */
@@ -37,29 +40,38 @@ export async function openAppLink(
   peer.report({ ready: true });
   const { registry, caller } = peer;
   const publisher = new Publisher({ log: engine.log, source: id, clock, random });
-  const looking = new Set<string>();
-  const ill = (member: string): Verdict | undefined => {
-    const verdict = registry.member(member)?.verdict;
-    return verdict === 'stuck' || verdict === 'dead' ? verdict : undefined;
-  };
-  const unwatch = registry.onChange(() => {
-    for (const { beat } of registry.members()) {
-      if (!ill(beat.id) || looking.has(beat.id)) continue;
-      looking.add(beat.id);
-      clock.after(verdictLastsMs, () => {
-        looking.delete(beat.id);
-        const verdict = ill(beat.id);
-        if (verdict && engine.bus.connected) onVerdict(beat.id, verdict);
-      });
-    }
-  });
+  /** Since when each ill member is ill, and the engine well (monotonic ms). */
+  const illSinceMs = new Map<string, number>();
+  let wellSinceMs: number | undefined;
   let silences = 0;
+
+  const judge = (): void => {
+    const nowMs = clock.monotonic();
+    const ill = registry.members().filter(({ verdict }) => verdict === 'stuck' || verdict === 'dead');
+    for (const id of illSinceMs.keys()) if (!ill.some(({ beat }) => beat.id === id)) illSinceMs.delete(id);
+    const still = ill.find(({ beat }) => beat.id === engineId());
+    // When most are silent at once, it is the bus that is silent: that is no evidence against any of them.
+    const cutOff = ill.length > 1 && ill.length * 2 >= registry.members().length;
+    if (still || cutOff) wellSinceMs = nowMs;
+    if (cutOff && !still) return;
+    for (const { beat, verdict } of still ? [still] : ill) {
+      const sinceMs = illSinceMs.get(beat.id) ?? nowMs;
+      illSinceMs.set(beat.id, sinceMs);
+      const countsFromMs = still ? sinceMs : Math.max(sinceMs, wellSinceMs ?? nowMs);
+      if (nowMs - countsFromMs < verdictLastsMs) continue;
+      illSinceMs.delete(beat.id);
+      onVerdict(beat.id, verdict);
+    }
+  };
   const probing = every(clock, probe.intervalMs, async () => {
     const id = engineId();
     try {
       await engine.log.barrier('supervisor/probe', { deadline: clock.monotonic() + probe.timeoutMs });
       silences = 0;
+      wellSinceMs ??= clock.monotonic();
+      judge();
     } catch (failure) {
+      wellSinceMs = undefined;
       silences = TandemError.from(failure).code === 'DEADLINE_EXCEEDED' && id === engineId() ? silences + 1 : 0;
     }
     if (silences < probe.silencesMax || id === undefined) return;
@@ -89,7 +101,6 @@ export async function openAppLink(
       await publisher.publishRaw(name, topic.partitions, String(key), event, clock.monotonic() + timeoutMs, undefined);
     },
     async close() {
-      unwatch();
       probing.cancel();
       publisher.close();
       await peer.close(0);
