@@ -32,17 +32,33 @@ function freePort(): Promise<number> {
 test('the packed tarball installs, type-checks and runs hello with no build step', { timeout: 240_000 }, async () => {
   const tarball = run('npm', ['pack', '--silent', '--pack-destination', folder], root).trim().split('\n').at(-1)!;
   writeFileSync(join(folder, 'package.json'), JSON.stringify({ name: 'try', private: true, type: 'module' }));
-  run('npm', ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--prefer-offline', join(folder, tarball), 'zod@4'], folder);
+  run(
+    'npm',
+    ['install', '--no-audit', '--no-fund', '--ignore-scripts', '--prefer-offline', join(folder, tarball), 'zod@4'],
+    folder,
+  );
   cpSync(join(root, 'examples/01-hello/hello.ts'), join(folder, 'hello.ts'));
-  for (const name of ['typescript', '@types', 'undici-types']) symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
+  for (const name of ['typescript', '@types', 'undici-types'])
+    symlinkSync(join(root, 'node_modules', name), join(folder, 'node_modules', name));
   writeFileSync(
     join(folder, 'tsconfig.json'),
-    JSON.stringify({ compilerOptions: { ...JSON.parse(readFileSync(join(root, 'tsconfig.base.json'), 'utf8')).compilerOptions, customConditions: [], rewriteRelativeImportExtensions: false, skipLibCheck: false }, include: ['*.ts'] }),
+    JSON.stringify({
+      compilerOptions: {
+        ...JSON.parse(readFileSync(join(root, 'tsconfig.base.json'), 'utf8')).compilerOptions,
+        customConditions: [],
+        rewriteRelativeImportExtensions: false,
+        skipLibCheck: false,
+      },
+      include: ['*.ts'],
+    }),
   );
   run(process.execPath, ['node_modules/typescript/bin/tsc', '-p', '.'], folder);
 
   const port = await freePort();
-  const app = spawn(process.execPath, ['node_modules/tandem/bin/tandem.js', 'up', 'hello.ts', '--port', String(port)], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+  const app = spawn(process.execPath, ['node_modules/tandem/bin/tandem.js', 'up', 'hello.ts', '--port', String(port)], {
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   const ended = new Promise<number | null>(done => app.once('exit', done));
   let printed = '';
   app.stdout.on('data', chunk => (printed += chunk));

@@ -21,6 +21,7 @@ import type { Tracer } from '../core/tracer.ts';
 import { type Bulkhead, openBulkhead } from '../degradation/bulkhead.ts';
 import type { Delivery } from '../events/events.ts';
 import type { Publisher } from '../events/publisher.ts';
+import { hashText } from '../partitioning/hash.ts';
 import type { Keyspace, Scope } from '../state/keyspace.ts';
 import { openContext, withFail } from './context.ts';
 import { answerRaw, type RawRequestForm } from './raw.ts';
@@ -192,6 +193,12 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
       });
     },
   };
+}
+
+/** Tells a repeat of a request from another request under the same id: 64 bits are enough for that. */
+function inputHash({ method, body }: Incoming): string {
+  const text = `${method}\0${JSON.stringify(body)}`;
+  return `${hashText(text, 1).toString(36)}.${hashText(text, 2).toString(36)}`;
 }
 
 function methodOf(options: ServiceRuntimeOptions, form: MethodForm): Method {

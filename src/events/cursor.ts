@@ -12,10 +12,22 @@ export interface CursorRow {
   readonly generation: number;
   /** The last number taken of each source up to `position`. */
   readonly sources: Readonly<Record<string, number>>;
+  /** State partitions that may keep delivery ids of events up to `position`: a floor must still reach them. */
+  readonly touched?: readonly number[];
+  /** Readers that began here and ended uncleanly before the cursor moved: the sign of an event that kills its process. */
+  readonly starts?: number;
+  /** The event that a careful reader (one at a time, after such a sign) is handling, and which try it is. */
+  readonly trying?: { readonly position: number; readonly attempt: number };
+}
+
+/** Whether `row` may replace `stored`: a reader that is late must not turn the cursor back. */
+export function mayReplace(row: CursorRow, stored: CursorRow | undefined): boolean {
+  if (!stored || row.generation !== stored.generation) return !stored || row.generation > stored.generation;
+  return row.position >= stored.position;
 }
 
 /** Sources that a row remembers; the least recently seen go first. A source resends at once or never, so old ones are safe to forget. */
-const sourcesMax = 2048;
+const sourcesMax = 1024;
 
 interface Taken {
   readonly position: number;

@@ -16,6 +16,8 @@ export interface StoredEvent {
   /** Wall time of the source in ms. */
   readonly at: number;
   readonly traceparent: string | undefined;
+  /** Set on what was redriven: the one subscription (`service.name`) that it is meant for; the others skip it. */
+  readonly only?: string | undefined;
 }
 
 /** Events of one log entry that can be told apart; an entry of 1 MiB holds fewer. */
@@ -29,25 +31,47 @@ export function numberOf(position: number, index: number): number {
 const format = 1;
 
 export function encodeEvent(event: StoredEvent): Uint8Array {
-  return pack([format, event.source, event.number, event.key, event.body, event.at, event.traceparent ?? null]);
+  return pack([format, event.source, event.number, event.key, event.body, event.at, event.traceparent ?? null, event.only ?? null]);
 }
 
 /** @throws CORRUPT when the bytes are not an event of a known format. */
 export function decodeEvent(bytes: Uint8Array): StoredEvent {
-  const fields = unpack(bytes) as unknown[];
+  const fields = unpacked(bytes) as unknown[];
   if (!Array.isArray(fields) || fields[0] !== format) {
     throw new TandemError(
       'CORRUPT',
       `an event has format ${String(fields?.[0])}, this version reads ${format}; upgrade before reading on`,
     );
   }
-  const [, source, number, key, body, at, traceparent] = fields;
+  const [, source, number, key, body, at, traceparent, only] = fields;
+  if (typeof source !== 'string' || typeof number !== 'number' || typeof key !== 'string' || !(body instanceof Uint8Array)) {
+    throw new TandemError('CORRUPT', 'an event lacks its source, number, key or body');
+  }
   return {
-    source: source as string,
-    number: number as number,
-    key: key as string,
-    body: body as Uint8Array,
+    source,
+    number,
+    key,
+    body,
     at: at as number,
     traceparent: (traceparent as string | null) ?? undefined,
+    ...(only ? { only: only as string } : {}),
   };
+}
+
+/** The event itself. @throws CORRUPT when the bytes cannot be read. */
+export function bodyOf(event: StoredEvent): unknown {
+  return unpacked(event.body);
+}
+
+/** The log position in which an event of a state log was emitted. */
+export function positionOf(number: number): number {
+  return Math.floor(number / eventsPerEntryMax);
+}
+
+function unpacked(bytes: Uint8Array): unknown {
+  try {
+    return unpack(bytes);
+  } catch (cause) {
+    throw new TandemError('CORRUPT', 'an event cannot be decoded', { cause });
+  }
 }

@@ -1,6 +1,6 @@
 /** Publishes events of one source (this process's start) outside of a transaction. Fire and forget is not awaiting it. */
 import type { Topic } from '../contract/topic.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { validate } from '../core/schema.ts';
@@ -54,8 +54,13 @@ export class Publisher {
     return this.#writer(topicLog(topic, partitionOf(key, partitions))).send(encoded, deadline);
   }
 
-  close(): void {
-    for (const writer of this.#writers.values()) writer.close();
+  /** Lets what was published go out, for at most `graceMs`, then ends. */
+  async close(graceMs = 1000): Promise<void> {
+    const { clock } = this.#options;
+    const end = clock.monotonic() + graceMs;
+    const writers = [...this.#writers.values()];
+    while (writers.some(writer => writer.pending > 0) && clock.monotonic() < end) await sleep(clock, 5);
+    for (const writer of writers) writer.close();
   }
 
   #writer(log: string): TopicWriter {

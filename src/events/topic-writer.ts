@@ -8,13 +8,14 @@ import { sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { backoffMs, type Random } from '../core/random.ts';
-import type { Log } from '../log/engine.ts';
+import type { AppendResult, Log } from '../log/engine.ts';
 
 interface Waiting {
   readonly body: Uint8Array;
   readonly deadline: number;
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
+  settled: boolean;
 }
 
 export interface TopicWriterOptions {
@@ -27,11 +28,14 @@ export interface TopicWriterOptions {
 /** Events of one batch: bounded so that one append stays well below the engine's own limits. */
 const batchMax = 256;
 const batchBytesMax = limits.entryBytesMax;
-const queueMax = 8192;
+/** Events that may wait for one topic log. */
+export const queueMax = 8192;
 
 export class TopicWriter {
   readonly #options: TopicWriterOptions;
-  readonly #queue: Waiting[] = [];
+  #queue: Waiting[] = [];
+  /** The batch that is being sent: its fate is open until it is confirmed. */
+  #batch: Waiting[] = [];
   readonly #stopped = new AbortController();
   #sending = false;
 
@@ -39,32 +43,47 @@ export class TopicWriter {
     this.#options = options;
   }
 
-  /** Resolves when the event is durable. Call in number order. @throws OVERLOADED, CLOSED, DEADLINE_EXCEEDED (its fate is then unknown). */
+  /** Events that are not yet confirmed. */
+  get pending(): number {
+    return this.#queue.length + this.#batch.length;
+  }
+
+  /** Resolves when the event is durable. Call in number order. @throws OVERLOADED, TOO_LARGE, CLOSED, UNAVAILABLE (not done), DEADLINE_EXCEEDED (its outcome says what is known). */
   send(body: Uint8Array, deadline: number): Promise<void> {
+    const { topicLog } = this.#options;
     if (this.#stopped.signal.aborted) return Promise.reject(new TandemError('CLOSED', 'this publisher is closed'));
+    if (body.length > limits.entryBytesMax) {
+      const message = `an event for ${topicLog} has ${body.length} bytes, more than ${limits.entryBytesMax}`;
+      return Promise.reject(new TandemError('TOO_LARGE', message, { details: { bytesMax: limits.entryBytesMax } }));
+    }
     if (this.#queue.length >= queueMax) {
-      return Promise.reject(
-        new TandemError('OVERLOADED', `${queueMax} events wait for ${this.#options.topicLog}`, {
-          details: { retryAfterMs: 100 },
-        }),
-      );
+      const details = { retryAfterMs: 100 };
+      return Promise.reject(new TandemError('OVERLOADED', `${queueMax} events wait for ${topicLog}`, { details }));
     }
     return new Promise((resolve, reject) => {
-      this.#queue.push({ body, deadline, resolve, reject });
+      this.#queue.push({ body, deadline, resolve, reject, settled: false });
       if (!this.#sending) void this.#drain();
     });
   }
 
+  /** Ends at once: what was not sent is not done, what is on its way is of unknown fate. */
   close(): void {
+    if (this.#stopped.signal.aborted) return;
     this.#stopped.abort();
+    const unknown = new TandemError('CLOSED', 'the publisher was closed while the event was on its way', {
+      outcome: 'unknown',
+    });
+    for (const waiting of this.#batch) fail(waiting, unknown);
+    for (const waiting of this.#queue.splice(0)) fail(waiting, new TandemError('CLOSED', 'this publisher is closed'));
   }
 
   async #drain(): Promise<void> {
     this.#sending = true;
     while (this.#queue.length > 0) {
-      const batch = this.#take();
-      const failure = await this.#confirm(batch);
-      for (const waiting of batch) failure ? waiting.reject(failure) : waiting.resolve();
+      this.#batch = this.#take();
+      const failure = await this.#confirm(this.#batch);
+      for (const waiting of this.#batch) failure ? fail(waiting, failure) : succeed(waiting);
+      this.#batch = [];
       if (failure) this.#refuseQueued(failure);
     }
     this.#sending = false;
@@ -73,7 +92,7 @@ export class TopicWriter {
   /** What waits behind a failed batch must not pass it: a reader would take the later numbers and skip the failed ones when they are sent again. */
   #refuseQueued(cause: TandemError): void {
     const refusal = new TandemError('UNAVAILABLE', `${this.#options.topicLog} does not take events now`, { cause });
-    for (const waiting of this.#queue.splice(0)) waiting.reject(refusal);
+    for (const waiting of this.#queue.splice(0)) fail(waiting, refusal);
   }
 
   #take(): Waiting[] {
@@ -87,28 +106,71 @@ export class TopicWriter {
     return this.#queue.splice(0, count);
   }
 
-  /** Sends until it is certain, or until the last waiter's deadline. A later batch never passes an unconfirmed one: it fails with it. */
+  /** Sends the whole batch, those who gave up on waiting included, until it is certain or nobody waits any more. */
   async #confirm(batch: readonly Waiting[]): Promise<TandemError | undefined> {
     const { log, topicLog, clock, random } = this.#options;
+    const { signal } = this.#stopped;
     const bodies = batch.map(waiting => waiting.body);
-    const giveUpAt = Math.max(...batch.map(waiting => waiting.deadline));
     let reason: unknown;
-    for (let attempt = 0; !this.#stopped.signal.aborted && clock.monotonic() < giveUpAt; attempt++) {
+    for (let attempt = 0; !signal.aborted; attempt++) {
+      this.#expire(batch, attempt > 0, reason);
+      const waits = batch.filter(waiting => !waiting.settled);
+      if (waits.length === 0) break;
+      const now = clock.monotonic();
+      const first = waits.reduce((least, waiting) => Math.min(least, waiting.deadline), Number.POSITIVE_INFINITY);
       try {
-        const deadline = Math.min(giveUpAt, clock.monotonic() + limits.engineTimeoutMs);
-        const result = await log.append(topicLog, 'any', bodies, { deadline });
-        if (result.kind === 'appended') return undefined;
-        reason = result.kind === 'unknown' ? result.cause : undefined;
+        const result = await this.#unlessClosed(
+          log.append(topicLog, 'any', bodies, { deadline: Math.min(first, now + limits.engineTimeoutMs) }),
+        );
+        if (result?.kind === 'appended') return undefined;
+        reason = result?.kind === 'unknown' ? result.cause : undefined;
       } catch (cause) {
         reason = cause;
         if (TandemError.from(cause).code === 'TOO_LARGE') return TandemError.from(cause);
       }
-      await sleep(clock, backoffMs(random, attempt, 20, 1000), this.#stopped.signal);
+      if (signal.aborted) break;
+      this.#expire(batch, true, reason);
+      await sleep(clock, 1 + backoffMs(random, attempt, 20, 1000), signal);
     }
-    return new TandemError(
-      'DEADLINE_EXCEEDED',
-      `${topicLog} did not confirm in time; the events may or may not be there`,
-      { cause: reason },
-    );
+    return late(topicLog, true, reason);
   }
+
+  #unlessClosed(append: Promise<AppendResult>): Promise<AppendResult | undefined> {
+    const { signal } = this.#stopped;
+    return new Promise((resolve, reject) => {
+      const stop = (): void => resolve(undefined);
+      signal.addEventListener('abort', stop, { once: true });
+      append.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+    });
+  }
+
+  /** Tells those whose time is over. What was sent goes on being sent, for order; what only waited in line is taken out. */
+  #expire(batch: readonly Waiting[], sent: boolean, reason: unknown): void {
+    const { clock, topicLog } = this.#options;
+    const now = clock.monotonic();
+    for (const waiting of batch) if (waiting.deadline <= now) fail(waiting, late(topicLog, sent, reason));
+    if (!this.#queue.some(waiting => waiting.deadline <= now)) return;
+    for (const waiting of this.#queue) if (waiting.deadline <= now) fail(waiting, late(topicLog, false, reason));
+    this.#queue = this.#queue.filter(waiting => !waiting.settled);
+  }
+}
+
+function late(topicLog: string, sent: boolean, cause: unknown): TandemError {
+  const fate = sent ? 'the event may or may not be there' : 'the event was not sent';
+  return new TandemError('DEADLINE_EXCEEDED', `${topicLog} did not confirm in time; ${fate}`, {
+    outcome: sent ? 'unknown' : 'not-done',
+    cause,
+  });
+}
+
+function succeed(waiting: Waiting): void {
+  if (waiting.settled) return;
+  waiting.settled = true;
+  waiting.resolve();
+}
+
+function fail(waiting: Waiting, error: TandemError): void {
+  if (waiting.settled) return;
+  waiting.settled = true;
+  waiting.reject(error);
 }

@@ -234,10 +234,17 @@ class EmbeddedLog implements Log {
     this.#scheduled = true;
     this.#options.clock.defer(() => {
       this.#scheduled = false;
-      this.#flushing ??= this.#flush().finally(() => {
-        this.#flushing = undefined;
-      });
+      void this.#startFlush();
     });
+  }
+
+  #startFlush(): Promise<void> {
+    this.#flushing ??= this.#flush().finally(() => {
+      this.#flushing = undefined;
+      // What was gathered between the last look and now would otherwise wait for the next append.
+      if (this.#gathered > 0) this.#schedule();
+    });
+    return this.#flushing;
   }
 
   /** Writes and syncs one batch after the other until nothing is gathered. */
@@ -492,10 +499,7 @@ class EmbeddedLog implements Log {
   async close(): Promise<void> {
     this.#closed = true;
     while (this.#gathered > 0 && !this.#failure) {
-      this.#flushing ??= this.#flush().finally(() => {
-        this.#flushing = undefined;
-      });
-      await this.#flushing;
+      await this.#startFlush();
     }
     await this.#flushing;
     for (const log of this.#logs.values()) log.wake();

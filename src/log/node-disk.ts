@@ -81,7 +81,10 @@ export const nodeDisk: Disk = {
 };
 
 async function lockBySocket(directory: string): Promise<{ release(): Promise<void> }> {
-  const { dev, ino } = await stat(directory);
+  const { dev, ino } = await stat(directory).catch(async () => {
+    await (await open(directory, 'a', 0o600)).close();
+    return stat(directory);
+  });
   const server = createServer(socket => socket.destroy());
   await new Promise<void>((done, failed) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {

@@ -1,0 +1,377 @@
+/**
+ * One partition as this instance has it: follows the log, checks that positions are contiguous and that each entry names
+ * its parent, and applies in order (data core, rules 10, 20, 22). What does not fit is never applied: a copy that turns
+ * out wrong is quarantined and rebuilt, a log that is gone or shorter than known stops the replica.
+ */
+import { type Clock, sleep } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import type { Logger } from '../core/logger.ts';
+import { backoffMs, type Random } from '../core/random.ts';
+import type { Engine, Entry } from '../log/engine.ts';
+import { chainHash, decodeEntry, encodeEntry, type LogEntry } from './entry.ts';
+import { latestSnapshot } from './snapshot.ts';
+import { emptyHead, type Head, type ReplicaStore, type Write } from './store.ts';
+import { Waiters } from './waiters.ts';
+
+export interface ReplicaOptions {
+  readonly service: string;
+  readonly partition: number;
+  readonly partitions: number;
+  readonly instance: string;
+  readonly store: ReplicaStore;
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly engineTimeoutMs: number;
+  /** Whether some other member says that it has entries of this log; then an empty log is a lost one (rule 20). */
+  readonly knownElsewhere: () => boolean;
+}
+
+export interface Applied {
+  readonly position: number;
+  readonly entry: LogEntry;
+}
+type State = 'opening' | 'ready' | 'failed' | 'closed';
+
+/** Errors after which trying again cannot help. */
+const fatal = new Set(['LOG_LOST', 'CONFIG', 'CORRUPT', 'UNSUPPORTED']);
+const readBytes = 1_048_576;
+
+export function logName(service: string, partition: number): string {
+  return `state/${service}/${partition}`;
+}
+
+export class Replica {
+  readonly log: string;
+  readonly store: ReplicaStore;
+  readonly #options: ReplicaOptions;
+  readonly #listeners = new Set<(applied: readonly Applied[]) => void>();
+  readonly #waiters: Waiters;
+  readonly #stop = new AbortController();
+  #state: State = 'opening';
+  #failure: TandemError | undefined;
+  #tailSeen = 0;
+  #behindSince = 0;
+  #running: Promise<void> | undefined;
+  /** Times that this copy was thrown away because it did not fit the log. */
+  rebuilds = 0;
+  /** Entries that were skipped because they do not continue the chain. */
+  foreignSkipped = 0;
+
+  constructor(options: ReplicaOptions) {
+    this.#options = options;
+    this.store = options.store;
+    this.log = logName(options.service, options.partition);
+    this.#waiters = new Waiters(options.clock);
+  }
+
+  get head(): Head {
+    return this.store.head;
+  }
+  get state(): State {
+    return this.#state;
+  }
+  get ready(): boolean {
+    return this.#state === 'ready';
+  }
+  get failure(): TandemError | undefined {
+    return this.#failure;
+  }
+
+  /** Starts following; `until` and `ready` tell how far it is. */
+  open(): void {
+    this.#running ??= this.#run();
+  }
+
+  async close(): Promise<void> {
+    this.#state = 'closed';
+    this.#stop.abort();
+    this.#waiters.failAll(new TandemError('CLOSED', `the replica of ${this.log} was closed`));
+    await this.#running;
+    await this.store.close();
+  }
+
+  /** Tells what was applied, right after its commit, in order. */
+  onApplied(listener: (applied: readonly Applied[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** A tail that someone told us of; the difference to our position is the staleness of eventual reads. */
+  noteTail(position: number): void {
+    if (position <= this.#tailSeen) return;
+    if (this.#tailSeen <= this.head.position) this.#behindSince = this.#options.clock.monotonic();
+    this.#tailSeen = position;
+  }
+
+  /** Entries and time that this replica knows itself to be behind. */
+  staleness(): { entries: number; ms: number } {
+    const entries = Math.max(0, this.#tailSeen - this.head.position);
+    return { entries, ms: entries === 0 ? 0 : Math.round(this.#options.clock.monotonic() - this.#behindSince) };
+  }
+
+  /** Resolves when `position` is applied here. @throws DEADLINE_EXCEEDED (not-done), CANCELED, or why this replica stopped. */
+  until(position: number, deadline: number, signal?: AbortSignal): Promise<void> | undefined {
+    if (this.head.position >= position && this.#state === 'ready') return undefined;
+    if (this.#failure) throw this.#failure;
+    this.noteTail(position);
+    return this.#waiters.wait(position, deadline, signal);
+  }
+
+  /** Resolves when this replica has caught up once since it was opened. */
+  untilReady(deadline: number, signal?: AbortSignal): Promise<void> | undefined {
+    return this.until(0, deadline, signal);
+  }
+
+  /** Reads the log up to `target` at least, without waiting for the follower. */
+  async catchUp(target: number, deadline: number): Promise<void> {
+    this.noteTail(target);
+    while (this.head.position < target) {
+      const entries = await this.#options.engine.log.read(this.log, this.head.position + 1, readBytes, { deadline });
+      if (entries.length === 0) {
+        const tail = await this.#barrier();
+        if (tail < this.head.position) throw this.#lost(tail);
+        if (tail < target) return; // the hint was no barrier
+        continue;
+      }
+      await this.#take(entries);
+    }
+  }
+
+  /** Applies an entry of our own that the engine has accepted; a no-op when the follower was faster. */
+  applyOwn(position: number, entry: LogEntry, hash: string): void {
+    if (position !== this.head.position + 1 || this.#state !== 'ready') return;
+    this.#commit([{ position, entry }], hash);
+  }
+
+  async #run(): Promise<void> {
+    const { clock, random, logger } = this.#options;
+    for (let attempt = 0; !this.#stop.signal.aborted; attempt++) {
+      try {
+        await this.#begin();
+        this.#state = this.#stop.signal.aborted ? 'closed' : 'ready';
+        this.#waiters.advance(this.head.position);
+        attempt = 0;
+        for await (const entries of this.#options.engine.log.follow(this.log, this.head.position + 1, this.#stop.signal)) {
+          await this.#take(entries);
+        }
+      } catch (thrown) {
+        if (this.#stop.signal.aborted) return;
+        const error = TandemError.from(thrown);
+        if (fatal.has(error.code)) return this.#fail(error);
+        logger.warn('following a log was interrupted', { log: this.log, code: error.code, message: error.message });
+      }
+      await sleep(clock, backoffMs(random, attempt, 20, 2000), this.#stop.signal);
+    }
+  }
+
+  /** From whatever the store holds to the log's tail, checking that both belong together. */
+  async #begin(): Promise<void> {
+    let tail = await this.#barrier();
+    if (tail < this.head.position) throw this.#lost(tail);
+    if (tail === 0) tail = await this.#genesis();
+    await this.#checkOwnSlot();
+    try {
+      await this.catchUp(tail, this.#deadline());
+    } catch (thrown) {
+      if (TandemError.from(thrown).code !== 'NOT_FOUND') throw thrown;
+      await this.#loadSnapshot();
+      await this.catchUp(tail, this.#deadline());
+    }
+  }
+
+  async #genesis(): Promise<number> {
+    const { engine, service, partition, partitions, instance, clock, random } = this.#options;
+    if (this.#options.knownElsewhere()) {
+      const tail = await this.#barrier();
+      if (tail > 0) return tail;
+      throw this.#lost(0);
+    }
+    const genesis = { incarnation: random.id(), service, partition, partitions };
+    const body = encodeEntry({ parent: '', author: instance, epoch: 0, time: clock.now(), genesis, writes: [], emitted: [] });
+    const result = await engine.log.append(this.log, 0, [body], { deadline: this.#deadline() });
+    if (result.kind === 'unknown') throw new TandemError('UNAVAILABLE', 'the fate of a genesis entry is unknown; looking again');
+    return this.#barrier();
+  }
+
+  /** Compares the last entry that this copy holds with the log's (rule 20): a disagreement means that this copy is wrong. */
+  async #checkOwnSlot(): Promise<void> {
+    const { head } = this;
+    if (head.position === 0) return;
+    let entries: readonly Entry[];
+    try {
+      entries = await this.#options.engine.log.read(this.log, head.hashPosition, 1, { deadline: this.#deadline() });
+    } catch (thrown) {
+      if (TandemError.from(thrown).code !== 'NOT_FOUND') throw thrown;
+      return this.#loadSnapshot();
+    }
+    const slot = entries[0];
+    if (slot && chainHash(slot.body) === head.hash) return;
+    await this.#quarantine();
+  }
+
+  async #quarantine(): Promise<void> {
+    const { head } = this;
+    this.#options.logger.error('a replica does not fit its log: quarantined, rebuilding', { log: this.log, position: head.position });
+    this.rebuilds++;
+    this.#state = 'opening';
+    const known = head.incarnation;
+    this.store.replace([], emptyHead);
+    await this.#refuseOtherIncarnation(known);
+  }
+
+  /** A log that begins anew under another identity is not a repair of ours but a loss. */
+  async #refuseOtherIncarnation(known: string): Promise<void> {
+    if (known === '') return;
+    let first: readonly Entry[];
+    try {
+      first = await this.#options.engine.log.read(this.log, 1, 1, { deadline: this.#deadline() });
+    } catch (thrown) {
+      if (TandemError.from(thrown).code === 'NOT_FOUND') return; // trimmed: the snapshot's head says who it is
+      throw thrown;
+    }
+    const found = first[0] && decodeEntry(first[0].body).genesis?.incarnation;
+    if (found && found !== known) {
+      throw new TandemError('LOG_LOST', `${this.log} was re-created: this instance knew incarnation ${known}, the engine has ${found}`);
+    }
+  }
+
+  async #loadSnapshot(): Promise<void> {
+    const snapshot = await latestSnapshot(this.#options, this.#options.service, this.#options.partition);
+    if (!snapshot) {
+      throw new TandemError('LOG_LOST', `${this.log} is trimmed past position ${this.head.position} and no snapshot of it can be read`);
+    }
+    if (snapshot.head.position <= this.head.position) return;
+    this.store.replace(snapshot.rows, snapshot.head);
+    this.#options.logger.info('a replica was loaded from a snapshot', { log: this.log, position: snapshot.head.position });
+  }
+
+  /** Applies what is new of `entries`. Checks happen before, the commit is one for all of them. */
+  async #take(entries: readonly Entry[]): Promise<void> {
+    let batch: Applied[] = [];
+    let { position, hash, hashPosition } = this.head;
+    for (const { position: at, body } of entries) {
+      if (at < position || (at === position && at !== hashPosition)) continue;
+      const bodyHash = chainHash(body);
+      if (at === position) {
+        if (bodyHash === hash) continue;
+        return this.#again('the log says otherwise about an entry that was applied');
+      }
+      if (at !== position + 1) return this.#again(`a follower skipped from ${position} to ${at}`);
+      const entry = decodeEntry(body);
+      if (entry.parent !== hash) {
+        if (batch.length > 0) this.#commit(batch, hash);
+        await this.#judge(at);
+        return this.#take(entries);
+      }
+      this.#checkGenesis(at, entry);
+      batch.push({ position: at, entry });
+      position = at;
+      hashPosition = at;
+      hash = bodyHash;
+    }
+    if (batch.length > 0) this.#commit(batch, hash);
+    batch = [];
+  }
+
+  /** The entry at `at` does not continue what we hold. Either our copy is wrong, or the entry is foreign (rule 20). */
+  async #judge(at: number): Promise<void> {
+    const { head } = this;
+    if (head.position !== at - 1) return;
+    await this.#barrier();
+    await this.#checkOwnSlot();
+    if (this.head.position !== at - 1 || this.head.hash !== head.hash) return;
+    if (head.position === 0) throw new TandemError('CORRUPT', `${this.log} does not begin with a genesis entry`);
+    this.foreignSkipped++;
+    this.#options.logger.error('a foreign entry was skipped: it does not continue the chain', { log: this.log, position: at });
+    const { digest: _, ...rest } = head;
+    this.store.commit([], { ...rest, position: at });
+    this.#waiters.advance(at);
+  }
+
+  #checkGenesis(position: number, entry: LogEntry): void {
+    if ((position === 1) !== (entry.genesis !== undefined)) {
+      throw new TandemError('CORRUPT', `${this.log}: genesis and first position do not agree at ${position}`);
+    }
+    const { partitions, service, partition } = this.#options;
+    if (!entry.genesis) return;
+    if (entry.genesis.partitions !== partitions) throw wrongPartitions(service, partitions, entry.genesis.partitions);
+    if (entry.genesis.service !== service || entry.genesis.partition !== partition) {
+      throw new TandemError('CORRUPT', `${this.log} holds the data of ${entry.genesis.service}/${entry.genesis.partition}`);
+    }
+  }
+
+  /** Synchronous: nothing can come between the check of the position and the commit. */
+  #commit(batch: readonly Applied[], hash: string): void {
+    let { incarnation, epoch, writer, heir, time } = this.head;
+    const writes: Write[] = [];
+    for (const { entry } of batch) {
+      for (const write of entry.writes) writes.push(write);
+      time = Math.max(time, entry.time);
+      if (entry.genesis) incarnation = entry.genesis.incarnation;
+      if (entry.claims) {
+        epoch = entry.epoch;
+        writer = entry.author;
+        heir = '';
+      } else if (entry.resignsTo !== undefined && entry.author === writer) {
+        writer = '';
+        heir = entry.resignsTo;
+      }
+    }
+    const { position } = batch[batch.length - 1]!;
+    this.store.commit(writes, { position, hash, hashPosition: position, time, incarnation, epoch, writer, heir });
+    for (const listener of this.#listeners) listener(batch);
+    if (this.#state === 'ready') this.#waiters.advance(position);
+  }
+
+  /** Ends this round of following; the next begins with all checks. */
+  #again(reason: string): never {
+    this.#state = 'opening';
+    throw new TandemError('UNAVAILABLE', `${this.log}: ${reason}`);
+  }
+
+  async #barrier(): Promise<number> {
+    try {
+      const tail = await this.#options.engine.log.barrier(this.log, { deadline: this.#deadline() });
+      this.noteTail(tail);
+      return tail;
+    } catch (thrown) {
+      if (TandemError.from(thrown).code === 'NOT_FOUND') return 0;
+      throw thrown;
+    }
+  }
+
+  #lost(tail: number): TandemError {
+    return new TandemError(
+      'LOG_LOST',
+      `${this.log} ends at ${tail}, but this service has seen it up to ${Math.max(1, this.head.position)}: restore the engine's data or a backup`,
+    );
+  }
+
+  /** Stops for good: nothing wrong is served. Also called when a barrier shows that the log is shorter than this replica. */
+  fail(error: TandemError): void {
+    this.#stop.abort();
+    this.#fail(error);
+  }
+
+  #fail(error: TandemError): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'failed';
+    this.#failure = error;
+    this.#options.logger.error('a replica stopped', { log: this.log, code: error.code, message: error.message });
+    this.#waiters.failAll(error);
+  }
+
+  #deadline(): number {
+    return this.#options.clock.monotonic() + this.#options.engineTimeoutMs;
+  }
+}
+
+export function wrongPartitions(service: string, asked: number, found: number): TandemError {
+  return new TandemError(
+    'CONFIG',
+    `service '${service}' is configured with ${asked} partitions, but its data has ${found}; set partitions: ${found} (resharding is a planned step of its own)`,
+    { details: { asked, found } },
+  );
+}

@@ -1,0 +1,99 @@
+/**
+ * The events that a partition's transactions emitted, for the relay (data core, rule 16): the last ones from memory, as they
+ * were applied; older ones from the log.
+ */
+import type { Clock } from '../core/clock.ts';
+import type { Engine } from '../log/engine.ts';
+import { chainHash, decodeEntry, type LogEntry } from '../replication/entry.ts';
+import type { Applied, Replica } from '../replication/replica.ts';
+import type { EmittedBatch, EmittedEvent } from './keyspace.ts';
+import { Bell } from './watch.ts';
+
+const eventsMax = 8192;
+const readBytes = 1_048_576;
+
+export class EmittedRing {
+  readonly #replica: Replica;
+  readonly #engine: Engine;
+  readonly #clock: Clock;
+  readonly #timeoutMs: number;
+  readonly #bells = new Set<Bell>();
+  /** Events of all positions from `#from` to `#to`. */
+  #events: EmittedEvent[] = [];
+  #from: number;
+  #to: number;
+
+  constructor(replica: Replica, engine: Engine, clock: Clock, timeoutMs: number) {
+    this.#replica = replica;
+    this.#engine = engine;
+    this.#clock = clock;
+    this.#timeoutMs = timeoutMs;
+    this.#to = replica.head.position;
+    this.#from = this.#to + 1;
+  }
+
+  applied(batch: readonly Applied[]): void {
+    for (const { position, entry } of batch) {
+      if (position !== this.#to + 1) {
+        this.#events = [];
+        this.#from = position;
+      }
+      this.#to = position;
+      for (const event of eventsOf(position, entry)) this.#events.push(event);
+    }
+    if (this.#events.length > eventsMax) {
+      const cut = this.#events[this.#events.length - eventsMax / 2]!.position;
+      this.#events = this.#events.filter(event => event.position >= cut);
+      this.#from = cut;
+    }
+    for (const bell of this.#bells) bell.ring();
+  }
+
+  async *follow(from: number, signal: AbortSignal): AsyncGenerator<EmittedBatch> {
+    const bell = new Bell();
+    this.#bells.add(bell);
+    try {
+      let next = Math.max(1, from);
+      while (!signal.aborted) {
+        const batch = next > this.#replica.head.position ? undefined : await this.#batch(next);
+        if (!batch) {
+          await bell.wait(signal);
+          continue;
+        }
+        next = batch.through + 1;
+        yield batch;
+      }
+    } finally {
+      this.#bells.delete(bell);
+    }
+  }
+
+  async #batch(next: number): Promise<EmittedBatch | undefined> {
+    if (next >= this.#from && next <= this.#to) {
+      return { through: this.#to, events: this.#events.filter(event => event.position >= next) };
+    }
+    const applied = this.#replica.head.position;
+    const deadline = this.#clock.monotonic() + this.#timeoutMs;
+    const entries = await this.#engine.log.read(this.#replica.log, Math.max(1, next - 1), readBytes, { deadline });
+    let parent: string | undefined;
+    let through = 0;
+    const events: EmittedEvent[] = [];
+    for (const { position, body } of entries) {
+      if (position > applied) break;
+      const entry = decodeEntry(body);
+      if (parent !== undefined && entry.parent !== parent) {
+        through = position; // foreign: skipped here as the replica skipped it
+        continue;
+      }
+      parent = chainHash(body);
+      if (position < next) continue;
+      through = position;
+      for (const event of eventsOf(position, entry)) events.push(event);
+    }
+    return through >= next ? { through, events } : undefined;
+  }
+}
+
+function eventsOf(position: number, entry: LogEntry): EmittedEvent[] {
+  return entry.emitted.map((event, index) => ({ ...event, position, index, time: entry.time }));
+}

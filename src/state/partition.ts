@@ -1,0 +1,200 @@
+/** One partition held here: its replica, its write path, and what looks at both. */
+import { TandemError } from '../core/errors.ts';
+import { unpack } from '../replication/codec.ts';
+import type { Applied } from '../replication/replica.ts';
+import { Replica } from '../replication/replica.ts';
+import { snapshotPositions, writeSnapshot } from '../replication/snapshot.ts';
+import type { ReplicaStore } from '../replication/store.ts';
+import { Barrier } from './barrier.ts';
+import { EmittedRing } from './emitted-ring.ts';
+import type { KeyspaceOptions, RequestKey, StateSettings, SystemOptions, SystemPart } from './keyspace.ts';
+import { Pipeline } from './pipeline.ts';
+import { raiseFloor } from './request-ids.ts';
+import type { RawTx } from './transaction.ts';
+import { system, systemTx } from './tx.ts';
+import { Watches } from './watch.ts';
+
+export interface PartitionContext {
+  readonly options: KeyspaceOptions;
+  readonly settings: StateSettings;
+  readonly partition: number;
+  readonly store: ReplicaStore;
+  readonly knownElsewhere: () => boolean;
+  /** Positions that living replicas of others report. */
+  readonly followers: () => readonly number[];
+  readonly onWriting: (writing: boolean) => void;
+}
+
+export interface Committed {
+  readonly value: unknown;
+  readonly position: number;
+}
+
+/** A follower further behind than this installs a snapshot instead of holding the log. */
+const followerEntriesMax = 100_000;
+
+export class Partition {
+  readonly number: number;
+  readonly replica: Replica;
+  readonly pipeline: Pipeline;
+  readonly barrier: Barrier;
+  readonly emitted: EmittedRing;
+  readonly watches: Watches = new Watches();
+  readonly #c: PartitionContext;
+  #writing = false;
+  #trimFloor: number | undefined;
+  #lastSnapshot: number | undefined;
+  #snapshotting: Promise<void> | undefined;
+  /** Since when a better-ranked replica is ready (monotonic ms). */
+  betterSince: number | undefined;
+  /** Since when this instance is not placed here any more. */
+  leaving = false;
+
+  constructor(context: PartitionContext) {
+    this.#c = context;
+    this.number = context.partition;
+    const { options, settings } = context;
+    const { engine, clock } = options;
+    this.replica = new Replica({
+      ...options,
+      partition: context.partition,
+      store: context.store,
+      engineTimeoutMs: settings.engineTimeoutMs,
+      knownElsewhere: context.knownElsewhere,
+    });
+    this.pipeline = new Pipeline({ ...options, replica: this.replica, settings });
+    this.barrier = new Barrier(this.replica, engine, clock, settings.engineTimeoutMs);
+    this.emitted = new EmittedRing(this.replica, engine, clock, settings.engineTimeoutMs);
+    this.replica.onApplied(batch => this.#applied(batch));
+    this.replica.open();
+  }
+
+  get writing(): boolean {
+    return this.#writing;
+  }
+  /** Name of the log with its identity, as sessions and outbox stamps carry it: a re-created log is another one. */
+  get label(): string {
+    return `${this.replica.log}#${this.replica.head.incarnation}`;
+  }
+
+  transact(
+    request: RequestKey | undefined,
+    body: (tx: RawTx) => unknown,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Committed> {
+    return new Promise((resolve, reject) => {
+      this.pipeline.submit({
+        request,
+        body,
+        deadline,
+        signal,
+        resolve: (value, position) => resolve({ value, position }),
+        reject,
+        runs: 0,
+        settled: false,
+      });
+    });
+  }
+
+  systemPart(): SystemPart {
+    const { store } = this.replica;
+    const scan: SystemPart['scan'] = (table, prefix, options) =>
+      [...store.scan(system(table), prefix, options)].map(([key, bytes]) => [key, unpack(bytes)] as const);
+    return {
+      get: (table, key) => {
+        const bytes = store.get(system(table), key);
+        return bytes && unpack(bytes);
+      },
+      scan,
+      transact: async <R>(
+        request: RequestKey | undefined,
+        body: (tx: ReturnType<typeof systemTx>) => R,
+        options: SystemOptions,
+      ) => {
+        const run = (raw: RawTx): R => body(systemTx(raw, options.traceparent));
+        return (await this.transact(request, run, options.deadline, options.signal)).value as R;
+      },
+      raiseFloor: async (source, number, options) => {
+        await this.transact(undefined, raw => raiseFloor(raw.rows, source, number), options.deadline, options.signal);
+      },
+    };
+  }
+
+  setTrimFloor(position: number): void {
+    this.#trimFloor = Math.max(this.#trimFloor ?? 0, position);
+  }
+
+  /** Called by the keyspace's tick: the writer snapshots what has grown and trims behind it. */
+  housekeep(): void {
+    if (!this.#writing || this.#snapshotting || !this.replica.ready) return;
+    if (this.replica.head.position - (this.#lastSnapshot ?? 0) < this.#c.settings.snapshotEntries) return;
+    this.#snapshotting = this.#snapshot()
+      .catch(thrown => {
+        this.#c.options.logger.warn('a snapshot failed', {
+          log: this.replica.log,
+          message: TandemError.from(thrown).message,
+        });
+      })
+      .finally(() => {
+        this.#snapshotting = undefined;
+      });
+  }
+
+  async #snapshot(): Promise<void> {
+    const { options, settings, partition } = this.#c;
+    const context = { ...options, engineTimeoutMs: settings.engineTimeoutMs };
+    if (this.#lastSnapshot === undefined) {
+      this.#lastSnapshot = (await snapshotPositions(context, options.service, partition)).at(-1) ?? 0;
+      if (this.replica.head.position - this.#lastSnapshot < settings.snapshotEntries) return;
+    }
+    const capture = this.replica.store.capture();
+    await writeSnapshot(context, options.service, partition, capture);
+    this.#lastSnapshot = capture.head.position;
+    await this.#trim(await snapshotPositions(context, options.service, partition));
+  }
+
+  /** Behind the older of two verified snapshots, the relay, and every follower within reach (rule 22). */
+  async #trim(snapshots: readonly number[]): Promise<void> {
+    if (snapshots.length < 2 || this.#trimFloor === undefined) return;
+    const tail = this.replica.head.position;
+    const near = this.#c.followers().filter(position => position >= tail - followerEntriesMax);
+    const before = Math.min(snapshots.at(-2)!, this.#trimFloor, ...near);
+    if (before <= 1) return;
+    const { engine, clock } = this.#c.options;
+    await engine.log.trim(this.replica.log, before, { deadline: clock.monotonic() + this.#c.settings.engineTimeoutMs });
+  }
+
+  /** Finishes what it took on and steps down. */
+  async drain(deadline: number): Promise<void> {
+    const { clock, logger } = this.#c.options;
+    this.pipeline.stop(new TandemError('MOVED', 'this instance hands its partitions over; repeat at another'));
+    const next = (): Promise<void> => new Promise(resolve => clock.after(5, resolve));
+    while (this.pipeline.pending > 0 && clock.monotonic() < deadline) await next();
+    while (this.#writing && this.replica.ready && clock.monotonic() < deadline) {
+      this.pipeline.resign('');
+      await next();
+    }
+    if (this.#writing) logger.warn('a partition was left without resigning', { log: this.replica.log });
+  }
+
+  async close(): Promise<void> {
+    this.pipeline.close(new TandemError('CLOSED', 'this instance is stopping'));
+    await this.#snapshotting;
+    await this.replica.close();
+    this.#setWriting(false);
+  }
+
+  #applied(batch: readonly Applied[]): void {
+    this.emitted.applied(batch);
+    this.watches.applied(batch);
+    this.#setWriting(this.replica.head.writer === this.#c.options.instance);
+  }
+
+  #setWriting(writing: boolean): void {
+    if (writing === this.#writing) return;
+    this.#writing = writing;
+    this.betterSince = undefined;
+    this.#c.onWriting(writing);
+  }
+}

@@ -1,0 +1,392 @@
+/**
+ * The write path of one partition (data core, rules 1, 2, 4, 6): transactions run on the overlay and are gathered in a
+ * group; one append is in flight at most; the next group is sent when the one before was accepted. When a foreign entry
+ * came first, or the fate of an append is unknown, the overlay is dropped and all that is unanswered runs again, after
+ * the slot was decided and this replica has caught up. So an append never carries what was computed from a state that never was.
+ */
+import assert from 'node:assert';
+import { type Clock, every, sleep, type Timer } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import type { Logger } from '../core/logger.ts';
+import type { Meter } from '../core/meter.ts';
+import { backoffMs, type Random } from '../core/random.ts';
+import type { AppendResult, Engine } from '../log/engine.ts';
+import { chainHash, encodeEntry, type LogEntry } from '../replication/entry.ts';
+import type { Replica } from '../replication/replica.ts';
+import { Group } from './group.ts';
+import type { StateSettings } from './keyspace.ts';
+import { outcomeBytes, runTransaction, type Task } from './transaction.ts';
+
+export interface PipelineOptions {
+  readonly replica: Replica;
+  readonly instance: string;
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly meter: Meter;
+  readonly settings: StateSettings;
+}
+
+interface InFlight {
+  readonly group: Group;
+  /** The log's tail that it must meet. */
+  readonly expected: number;
+  /** Undefined for a barrier, which carries only checks. */
+  readonly append: { readonly body: Uint8Array; readonly hash: string; readonly entry: LogEntry } | undefined;
+}
+type Fate = 'accepted' | 'conflict' | 'not-sent';
+
+/** Room for what an entry holds beside its transactions. */
+const entryOverheadBytes = 16_384;
+const sweepMs = 25;
+
+export class Pipeline {
+  readonly #o: PipelineOptions;
+  readonly #bytesMax: number;
+  #queue: Task[] = [];
+  #group: Group;
+  #inFlight: InFlight | undefined;
+  /** Deciding a slot or catching up: nothing runs, nothing is sent. */
+  #recovering: Promise<void> | undefined;
+  #scheduled = false;
+  #sweep: Timer | undefined;
+  #closed: TandemError | undefined;
+  /** Appends in a row that the engine did not take; the pause grows with them. */
+  #refusals = 0;
+  /** Entries of others that came into our way; for tests and the dashboard. */
+  conflicts = 0;
+
+  constructor(options: PipelineOptions) {
+    this.#o = options;
+    this.#bytesMax = options.engine.capabilities.entryBytesMax - entryOverheadBytes;
+    this.#group = this.#newGroup();
+  }
+
+  get pending(): number {
+    return this.#queue.length + this.#group.size + (this.#inFlight?.group.size ?? 0);
+  }
+  /** A slot is undecided or being caught up with. */
+  get recovering(): Promise<void> | undefined {
+    return this.#recovering;
+  }
+
+  submit(task: Task): void {
+    if (this.#closed) return task.reject(this.#closed);
+    if (this.pending >= this.#o.settings.transactionsQueuedMax) {
+      return task.reject(
+        new TandemError('OVERLOADED', `${this.pending} transactions wait for this partition`, {
+          details: { retryAfterMs: 50 },
+        }),
+      );
+    }
+    this.#queue.push(task);
+    this.#watchDeadlines();
+    this.#schedule();
+  }
+
+  /** Makes this instance the writer with the next entry. */
+  claim(): void {
+    if (this.#closed || this.#recovering) return;
+    this.#group.claims = true;
+    this.#schedule();
+  }
+
+  /** Names `heir` (may be empty) as the one to take over, with the next entry. */
+  resign(heir: string): void {
+    if (this.#recovering) return;
+    this.#group.resignsTo = heir;
+    this.#schedule();
+  }
+
+  /** Refuses new transactions with `error`; those taken on go their way. */
+  stop(error: TandemError): void {
+    this.#closed ??= error;
+  }
+
+  /** Ends at once: what was not sent is not done, what was sent is unknown. */
+  close(error: TandemError): void {
+    this.stop(error);
+    this.#sweep?.cancel();
+    this.#sweep = undefined;
+    const unsent = [...this.#queue, ...this.#group.tasks()];
+    this.#queue = [];
+    this.#group = this.#newGroup();
+    for (const task of unsent) reject(task, error);
+    for (const task of this.#inFlight?.group.tasks() ?? []) reject(task, unknownFate('this instance stopped'));
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    this.#o.clock.defer(() => {
+      this.#scheduled = false;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    if (this.#recovering) return;
+    if (!this.#o.replica.ready) {
+      if (this.#queue.length + this.#group.size > 0 || this.#group.wanted) this.#recover(0);
+      return;
+    }
+    this.#runQueue();
+    if (!this.#inFlight && this.#group.wanted) void this.#send();
+  }
+
+  #runQueue(): void {
+    const { replica, clock } = this.#o;
+    // An empty group is made anew for its time; one that no longer builds on the log's end is run again.
+    if (this.#group.size === 0 || (!this.#inFlight && this.#group.base !== replica.head.position)) this.#rerunGroup();
+    while (this.#queue.length > 0 && this.#group.bytes < this.#bytesMax) {
+      const task = this.#queue.shift()!;
+      if (task.settled) continue;
+      if (task.signal?.aborted)
+        reject(task, new TandemError('CANCELED', 'the caller gave up before it ran', { outcome: 'not-done' }));
+      else if (task.deadline <= clock.monotonic()) reject(task, tooLate());
+      else if (task.runs > this.#o.settings.rerunsMax) reject(task, contended(task.runs));
+      else if (!this.#run(task)) break;
+    }
+  }
+
+  /** False when there is no room for it in this group: it waits for the next. */
+  #run(task: Task): boolean {
+    const group = this.#group;
+    const outcome = runTransaction(task, group.rows, group.time, this.#o.settings.requestIdWindowMs);
+    if (task.settled) return true; // its own body may have closed us
+    const bytes = outcomeBytes(outcome);
+    if (bytes > this.#bytesMax) {
+      reject(
+        task,
+        new TandemError('TOO_LARGE', `a transaction of ${bytes} bytes is over the limit of ${this.#bytesMax}`, {
+          details: { bytes, bytesMax: this.#bytesMax },
+        }),
+      );
+      return true;
+    }
+    if (group.bytes > 0 && group.bytes + bytes > this.#bytesMax) {
+      task.runs--;
+      this.#queue.unshift(task);
+      return false;
+    }
+    group.add(task, outcome, bytes);
+    return true;
+  }
+
+  /** What was run on a state that is no longer the log's end runs again. */
+  #rerunGroup(): void {
+    const { claims, resignsTo } = this.#group;
+    this.#queue = [...this.#group.tasks(), ...this.#queue];
+    this.#group = this.#newGroup();
+    if (claims && this.#o.replica.head.writer !== this.#o.instance) this.#group.claims = true;
+    this.#group.resignsTo = resignsTo;
+  }
+
+  #newGroup(): Group {
+    const { replica, clock } = this.#o;
+    const before = this.#inFlight;
+    const time = Math.max(before?.group.time ?? 0, replica.head.time, clock.now());
+    if (!before?.append) return new Group(replica.head.position, time, replica.store);
+    return new Group(before.expected + 1, time, before.group.rows);
+  }
+
+  async #send(): Promise<void> {
+    const { replica } = this.#o;
+    if (this.#group.base !== replica.head.position) {
+      this.#runQueue();
+      if (!this.#group.wanted) return;
+    }
+    const group = this.#group;
+    const inFlight: InFlight = { group, expected: group.base, append: group.appends ? this.#entry(group) : undefined };
+    this.#inFlight = inFlight;
+    this.#group = this.#newGroup();
+    this.#settle(inFlight, await this.#fate(inFlight));
+  }
+
+  #entry(group: Group): NonNullable<InFlight['append']> {
+    const { replica, instance, settings } = this.#o;
+    const { head } = replica;
+    const entry: LogEntry = {
+      parent: head.hash,
+      author: instance,
+      epoch: group.claims ? head.epoch + 1 : head.epoch,
+      time: group.time,
+      claims: group.claims,
+      resignsTo: group.resignsTo,
+      writes: group.seal(settings.requestIdWindowMs),
+      emitted: group.emitted,
+    };
+    const body = encodeEntry(entry);
+    return { body, hash: chainHash(body), entry };
+  }
+
+  /** Sends it and finds out what became of it; comes back only with the slot decided. */
+  async #fate(inFlight: InFlight): Promise<Fate> {
+    const { engine, replica, logger } = this.#o;
+    if (!inFlight.append) return this.#barrierFate(inFlight.expected);
+    let result: AppendResult;
+    try {
+      result = await engine.log.append(replica.log, inFlight.expected, [inFlight.append.body], {
+        deadline: this.#engineDeadline(),
+      });
+    } catch (thrown) {
+      logger.warn('an append was refused', { log: replica.log, message: TandemError.from(thrown).message });
+      return 'not-sent';
+    }
+    if (result.kind === 'conflict') replica.noteTail(result.tail);
+    if (result.kind !== 'unknown') return result.kind === 'appended' ? 'accepted' : 'conflict';
+    logger.warn('the fate of an append is unknown; deciding its slot', {
+      log: replica.log,
+      position: inFlight.expected + 1,
+    });
+    return this.#decide(inFlight.expected, inFlight.append);
+  }
+
+  /**
+   * Rule 6. The same body goes for the same slot again: compare-and-append lets one of all tries in at most. When the slot
+   * is taken, reading it tells whether by us.
+   */
+  async #decide(expected: number, append: NonNullable<InFlight['append']>): Promise<Fate> {
+    const { engine, replica, clock, random, logger } = this.#o;
+    for (let attempt = 0; ; attempt++) {
+      if (replica.state === 'failed' || replica.state === 'closed') return 'conflict';
+      try {
+        const deadline = this.#engineDeadline();
+        const result = await engine.log.append(replica.log, expected, [append.body], { deadline });
+        if (result.kind === 'appended') return 'accepted';
+        if (result.kind === 'conflict') {
+          const [slot] = await engine.log.read(replica.log, expected + 1, 1, { deadline });
+          if (slot?.position === expected + 1) return chainHash(slot.body) === append.hash ? 'accepted' : 'conflict';
+        }
+      } catch (thrown) {
+        const error = TandemError.from(thrown);
+        logger.warn('a slot is still undecided', { log: replica.log, position: expected + 1, code: error.code });
+        if (error.code === 'NOT_FOUND') return 'conflict'; // trimmed meanwhile: what landed is in the snapshot, its request id too
+      }
+      await sleep(clock, backoffMs(random, attempt, 10, 1000));
+    }
+  }
+
+  /** Effectless transactions alone: true answers only if the tail, asked after they ran, is where they ran (rule 4). */
+  async #barrierFate(expected: number): Promise<Fate> {
+    const { engine, replica } = this.#o;
+    try {
+      const tail = await engine.log.barrier(replica.log, { deadline: this.#engineDeadline() });
+      replica.noteTail(tail);
+      if (tail < expected)
+        replica.fail(new TandemError('LOG_LOST', `${replica.log} ends at ${tail}, but ${expected} was applied`));
+      return tail === expected ? 'accepted' : 'conflict';
+    } catch {
+      return 'not-sent';
+    }
+  }
+
+  #settle(inFlight: InFlight, fate: Fate): void {
+    const { replica } = this.#o;
+    assert(this.#inFlight === inFlight, 'one append in flight per partition');
+    this.#inFlight = undefined;
+    if (fate !== 'accepted') {
+      const again = [...inFlight.group.tasks(), ...this.#group.tasks()];
+      if (fate === 'conflict') this.conflicts++;
+      else for (const task of again) task.runs--;
+      this.#refusals = fate === 'conflict' ? 0 : this.#refusals + 1;
+      this.#queue = [...again, ...this.#queue];
+      this.#group = this.#newGroup();
+      this.#recover(fate === 'conflict' ? inFlight.expected + 1 : 0);
+      return;
+    }
+    this.#refusals = 0;
+    const { append } = inFlight;
+    const position = append ? inFlight.expected + 1 : inFlight.expected;
+    if (append) replica.applyOwn(position, append.entry, append.hash);
+    this.#group.rows.below = replica.store;
+    inFlight.group.answer(position);
+    if (this.#group.wanted || this.#queue.length > 0) this.#pump();
+    else this.#stopWatching();
+  }
+
+  /** Catches up with the log (to `target` at least), waits a little when others are faster, and runs everything again. */
+  #recover(target: number): void {
+    if (this.#recovering) return;
+    const { replica, clock, random, logger } = this.#o;
+    const runs = Math.max(0, ...this.#queue.map(task => task.runs));
+    const work = async (): Promise<void> => {
+      for (let attempt = 0; !this.#closed || this.#queue.length > 0; attempt++) {
+        try {
+          if (target === 0) await sleep(clock, backoffMs(random, this.#refusals + attempt, 10, 500));
+          else if (runs > 1) await sleep(clock, backoffMs(random, runs, 0.5, 50));
+          if (replica.state === 'failed' || replica.state === 'closed') throw this.#gone();
+          await replica.untilReady(this.#engineDeadline());
+          if (target > 0) await replica.catchUp(target, this.#engineDeadline());
+          return;
+        } catch (thrown) {
+          if (replica.state === 'failed' || replica.state === 'closed') return this.close(this.#gone());
+          if (this.#queue.length === 0 && !this.#group.wanted) return;
+          logger.warn('a partition cannot catch up yet', {
+            log: replica.log,
+            message: TandemError.from(thrown).message,
+          });
+          await sleep(clock, backoffMs(random, attempt, 20, 500));
+        }
+      }
+    };
+    this.#recovering = work().finally(() => {
+      this.#recovering = undefined;
+      this.#pump();
+    });
+  }
+
+  #gone(): TandemError {
+    const { replica } = this.#o;
+    return replica.failure ?? new TandemError('CLOSED', `the replica of ${replica.log} is closed`);
+  }
+
+  /** Callers whose deadline ends first are told so: not done when it never ran into a sent group, else unknown. */
+  #watchDeadlines(): void {
+    this.#sweep ??= every(this.#o.clock, sweepMs, () => {
+      const now = this.#o.clock.monotonic();
+      this.#queue = this.#queue.filter(task => {
+        if (task.deadline > now) return true;
+        reject(task, tooLate());
+        return false;
+      });
+      for (const task of [...this.#group.tasks(), ...(this.#inFlight?.group.tasks() ?? [])]) {
+        if (task.deadline <= now) reject(task, unknownFate('the deadline passed'));
+      }
+      this.#stopWatching();
+    });
+  }
+
+  #stopWatching(): void {
+    if (this.pending > 0) return;
+    this.#sweep?.cancel();
+    this.#sweep = undefined;
+  }
+
+  #engineDeadline(): number {
+    return this.#o.clock.monotonic() + this.#o.settings.engineTimeoutMs;
+  }
+}
+
+function reject(task: Task, error: unknown): void {
+  if (task.settled) return;
+  task.settled = true;
+  task.reject(error);
+}
+function tooLate(): TandemError {
+  return new TandemError('DEADLINE_EXCEEDED', 'the deadline passed before the transaction was sent', {
+    outcome: 'not-done',
+  });
+}
+function unknownFate(why: string): TandemError {
+  return new TandemError(
+    'DEADLINE_EXCEEDED',
+    `${why} before the fate of the transaction was known; repeat with the same request id`,
+  );
+}
+function contended(runs: number): TandemError {
+  return new TandemError('OVERLOADED', `the transaction lost against other writers ${runs} times`, {
+    details: { retryAfterMs: 100 },
+  });
+}

@@ -1,0 +1,92 @@
+/**
+ * Requests happen once (data core, rules 15 and 17): the id of a transaction is stored with its effects and its result in
+ * the same entry, and looked up inside the transaction. Ids are forgotten by logged deletes only, so that all replicas forget
+ * alike: those with a birth time once nothing that old would still be run, those of event deliveries below a logged floor.
+ */
+import { TandemError } from '../core/errors.ts';
+import { pack, unpack } from '../replication/codec.ts';
+import type { RequestKey } from './keyspace.ts';
+import type { Overlay, Rows } from './overlay.ts';
+
+const requests = '$request';
+const byTime = '$request-time';
+const deliveries = '$delivery';
+const floors = '$floor';
+/** Rows forgotten per entry: more than come in with a usual one, few enough to stay unnoticed. */
+const forgottenPerEntry = 64;
+
+/** What a request has already come to; undefined when it is new. */
+export interface Found {
+  readonly value: unknown;
+  readonly error: TandemError | undefined;
+}
+
+export function findRequest(rows: Rows, request: RequestKey, time: number, windowMs: number): Found | undefined {
+  const { delivery } = request;
+  if (delivery) {
+    const floor = rows.get(floors, delivery.source);
+    if (floor && delivery.number <= (unpack(floor) as number)) return { value: undefined, error: undefined };
+    const row = rows.get(deliveries, deliveryKey(delivery.source, delivery.number, request.id));
+    return row ? { value: (unpack(row) as [unknown])[0], error: undefined } : undefined;
+  }
+  const row = rows.get(requests, request.id);
+  if (row) {
+    const [inputHash, , value] = unpack(row) as [string, number, unknown];
+    if (inputHash === (request.inputHash ?? '')) return { value, error: undefined };
+    const message = `request id '${request.id}' was used before with another input; use a new one for a new request`;
+    return { value: undefined, error: new TandemError('CONFLICT', message) };
+  }
+  if (request.born !== undefined && request.born < time - windowMs) {
+    const message = `request id '${request.id}' is older than the ${Math.round(windowMs / 1000)} s in which repeats are recognised`;
+    return { value: undefined, error: new TandemError('EXPIRED', message) };
+  }
+  return undefined;
+}
+
+/** Stores the id beside the effects. Kept by the later of birth and commit, so a fast clock at the caller cannot make it forgotten too soon. */
+export function storeRequest(rows: Overlay, request: RequestKey, time: number, value: unknown): void {
+  const { delivery } = request;
+  if (delivery) {
+    rows.set(deliveries, deliveryKey(delivery.source, delivery.number, request.id), pack([value]));
+    return;
+  }
+  const keptFrom = Math.max(time, request.born ?? 0);
+  rows.set(requests, request.id, pack([request.inputHash ?? '', keptFrom, value]));
+  rows.set(byTime, `${padded(keptFrom)}/${request.id}`, empty);
+}
+
+/** Deletes what is older than the window from `rows` (which become part of the next entry). */
+export function forgetOld(rows: Overlay, time: number, windowMs: number): void {
+  const before = padded(Math.max(0, time - windowMs));
+  const old: string[] = [];
+  for (const [key] of rows.scan(byTime, '', { limit: forgottenPerEntry })) {
+    if (key.slice(0, before.length) >= before) break;
+    old.push(key);
+  }
+  for (const key of old) {
+    rows.set(byTime, key, undefined);
+    rows.set(requests, key.slice(before.length + 1), undefined);
+  }
+}
+
+export function raiseFloor(rows: Overlay, source: string, number: number): void {
+  const before = rows.get(floors, source);
+  if (before && (unpack(before) as number) >= number) return;
+  rows.set(floors, source, pack(number));
+  const forgotten: string[] = [];
+  const last = `${source}\n${padded(number)}`;
+  for (const [key] of rows.scan(deliveries, `${source}\n`)) {
+    if (key.slice(0, last.length) > last) break;
+    forgotten.push(key);
+  }
+  for (const key of forgotten) rows.set(deliveries, key, undefined);
+}
+
+const empty = pack(0);
+
+function deliveryKey(source: string, number: number, id: string): string {
+  return `${source}\n${padded(number)}\n${id}`;
+}
+function padded(value: number): string {
+  return String(Math.floor(value)).padStart(16, '0');
+}

@@ -1,0 +1,225 @@
+/**
+ * The data side of one call (data core, rule 11): reads at the call's level, local where this instance holds the key's
+ * partition, else at an instance that does; transactions bound to the call's partition; and what the answer says about both.
+ */
+import type { TableReader, TransactOptions, Tx } from '../contract/context.ts';
+import type { Consistency } from '../contract/method.ts';
+import type { Tables } from '../contract/table.ts';
+import type { Clock } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import type { ReplyMeta } from '../core/meta.ts';
+import type { Random } from '../core/random.ts';
+import type { Scope, ScopeOptions } from './keyspace.ts';
+import type { Partition } from './partition.ts';
+import { untilFresh } from './reads.ts';
+import type { RemoteReads } from './remote-reads.ts';
+import type { TableCodec } from './table-codec.ts';
+import { checkKey, userTx } from './tx.ts';
+import { Bell } from './watch.ts';
+
+/** What reads need of a table. */
+export type RowCodec = Pick<TableCodec, 'decode'>;
+
+export interface ScopeContext {
+  readonly codecs: ReadonlyMap<string, RowCodec>;
+  /** For transactions. */
+  readonly tables: ReadonlyMap<string, TableCodec>;
+  readonly partitions: number;
+  readonly partitionOf: (key: string) => number;
+  /** The partition, when it is held here and caught up. */
+  readonly local: (partition: number) => Partition | undefined;
+  readonly remote: RemoteReads;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+const order: Readonly<Record<Consistency, number>> = { eventual: 0, sequential: 1, strong: 2 };
+/** With `degrade`, the asked level may use this share of the time that is left; the rest is for the lower one. */
+const degradeShare = 0.7;
+
+export class CallScope<T extends Tables> implements Scope<T> {
+  readonly tables: Scope<T>['tables'];
+  readonly #options: ScopeOptions;
+  readonly #context: ScopeContext;
+  readonly #steps = new Set<string>();
+  #level: Consistency | undefined;
+  #degraded = false;
+  #staleness: { entries: number; ms: number } | undefined;
+
+  constructor(options: ScopeOptions, context: ScopeContext) {
+    this.#options = options;
+    this.#context = context;
+    const tables: Record<string, TableReader<unknown>> = {};
+    for (const [name, codec] of context.codecs) tables[name] = this.#reader(name, codec);
+    this.tables = tables as Scope<T>['tables'];
+  }
+
+  async transact<R>(body: (tx: Tx<T>) => R, options?: TransactOptions): Promise<R> {
+    const { partition: number, request, session, deadline, signal, traceparent } = this.#options;
+    if (number === undefined)
+      throw new TandemError('UNSUPPORTED', 'only a method with a `key` may transact: the key says which partition');
+    const step = options?.step ?? '';
+    if (this.#steps.has(step)) {
+      throw new TandemError(
+        'INVALID',
+        `a handler's second transact needs a name of its own: ctx.transact(body, { step: 'name' })${step ? ` ('${step}' was used)` : ''}`,
+      );
+    }
+    this.#steps.add(step);
+    const partition = this.#context.local(number);
+    if (!partition) throw new TandemError('MOVED', 'this instance does not hold the partition of the key');
+    const { tables: codecs, partitions, random } = this.#context;
+    const key = step ? { ...request, id: `${request.id}/${step}` } : request;
+    const context = { codecs, partition: number, partitions, random, traceparent };
+    const { value, position } = await partition.transact(key, raw => body(userTx<T>(raw, context)), deadline, signal);
+    session.advance(partition.label, position);
+    this.#note('strong', { entries: 0, ms: 0 });
+    return value as R;
+  }
+
+  replyMeta(): ReplyMeta {
+    const session = this.#options.session.toForm();
+    return {
+      ...(this.#level ? { level: this.#level } : {}),
+      ...(this.#degraded ? { degraded: true } : {}),
+      ...(this.#staleness ? { staleness: this.#staleness } : {}),
+      ...(session ? { session } : {}),
+    };
+  }
+
+  #reader(table: string, codec: RowCodec): TableReader<unknown> {
+    return {
+      get: async key => {
+        checkKey(key, table);
+        const number = this.#context.partitionOf(key);
+        const partition = this.#context.local(number);
+        if (!partition) return this.#decoded(codec, await this.#remote(number, { table, key }));
+        const wait = this.#fresh(partition);
+        if (wait) await wait;
+        return this.#decoded(codec, partition.replica.store.get(table, key));
+      },
+      scan: (prefix, options) => this.#scan(table, codec, prefix, options?.limit),
+      watch: key => this.#watch(table, codec, key),
+    };
+  }
+
+  #decoded(codec: RowCodec, bytes: Uint8Array | undefined): unknown {
+    return bytes && codec.decode(bytes);
+  }
+
+  async *#scan(
+    table: string,
+    codec: RowCodec,
+    prefix: string,
+    limit: number | undefined,
+  ): AsyncGenerator<readonly [string, unknown]> {
+    const number = prefix === '' || !prefix.includes('/') ? this.#options.partition : this.#context.partitionOf(prefix);
+    if (number === undefined)
+      throw new TandemError(
+        'INVALID',
+        "a scan needs the partition of a key: call it in a keyed method, or give a prefix with a '/'",
+      );
+    const partition = this.#context.local(number);
+    if (!partition) {
+      for (const [key, bytes] of await this.#remoteScan(number, { table, prefix, limit }))
+        yield [key, codec.decode(bytes)];
+      return;
+    }
+    const wait = this.#fresh(partition);
+    if (wait) await wait;
+    const rows = [...partition.replica.store.scan(table, prefix, limit === undefined ? undefined : { limit })];
+    for (const [key, bytes] of rows) yield [key, codec.decode(bytes)];
+  }
+
+  async *#watch(table: string, codec: RowCodec, key: string): AsyncGenerator<unknown> {
+    const { signal } = this.#options;
+    const number = this.#context.partitionOf(key);
+    const partition = this.#context.local(number);
+    if (!partition) {
+      for await (const bytes of this.#context.remote.watch(number, { table, key }, this.#options))
+        yield codec.decode(bytes);
+      return;
+    }
+    const wait = this.#fresh(partition);
+    if (wait) await wait;
+    for await (const bytes of watchRow(partition, table, key, signal)) yield codec.decode(bytes);
+  }
+
+  /** Waits for the call's level, once per partition and read; notes what the answer may say of it. */
+  #fresh(partition: Partition): Promise<void> | undefined {
+    const { level, session, deadline, signal, degrade } = this.#options;
+    const { clock } = this.#context;
+    const until = degrade ? clock.monotonic() + (deadline - clock.monotonic()) * degradeShare : deadline;
+    const wait = untilFresh(partition, level, session, until, signal);
+    if (!wait) {
+      this.#noteRead(partition, level);
+      return undefined;
+    }
+    return wait.then(
+      () => this.#noteRead(partition, level),
+      thrown => {
+        const { code } = TandemError.from(thrown);
+        if (!degrade || (code !== 'DEADLINE_EXCEEDED' && code !== 'UNAVAILABLE')) throw thrown;
+        this.#degraded = true;
+        this.#noteRead(partition, 'eventual');
+      },
+    );
+  }
+
+  #noteRead(partition: Partition, level: Consistency): void {
+    if (level !== 'eventual') this.#options.session.advance(partition.label, partition.replica.head.position);
+    this.#note(level, partition.replica.staleness());
+  }
+
+  /** The answer is as good as its weakest read. */
+  #note(level: Consistency, staleness: { entries: number; ms: number }): void {
+    if (this.#level === undefined || order[level] < order[this.#level]) this.#level = level;
+    const worst = this.#staleness;
+    if (!worst || staleness.entries > worst.entries || staleness.ms > worst.ms) this.#staleness = staleness;
+  }
+
+  async #remote(partition: number, row: { table: string; key: string }): Promise<Uint8Array | undefined> {
+    const { value, meta } = await this.#context.remote.get(partition, row, this.#options);
+    this.#noteReply(meta);
+    return value;
+  }
+
+  async #remoteScan(
+    partition: number,
+    range: { table: string; prefix: string; limit: number | undefined },
+  ): Promise<readonly (readonly [string, Uint8Array])[]> {
+    const { value, meta } = await this.#context.remote.scan(partition, range, this.#options);
+    this.#noteReply(meta);
+    return value;
+  }
+
+  #noteReply(meta: ReplyMeta): void {
+    this.#options.session.merge(meta.session);
+    if (meta.degraded) this.#degraded = true;
+    if (meta.level) this.#note(meta.level, meta.staleness ?? { entries: 0, ms: 0 });
+  }
+}
+
+/** The row now and after each change; a slow reader sees the latest only. Ends when `signal` aborts. */
+export async function* watchRow(
+  partition: Partition,
+  table: string,
+  key: string,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  const bell = new Bell();
+  const remove = partition.watches.add(table, key, () => bell.ring());
+  try {
+    let last: Uint8Array | undefined;
+    while (!signal?.aborted) {
+      const bytes = partition.replica.store.get(table, key);
+      if (bytes && !(last && Buffer.compare(bytes, last) === 0)) {
+        last = Uint8Array.from(bytes);
+        yield last;
+      }
+      await bell.wait(signal);
+    }
+  } finally {
+    remove();
+  }
+}
