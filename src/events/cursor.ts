@@ -54,6 +54,11 @@ export class Cursor {
     return this.#position;
   }
 
+  /** Position of the newest entry taken. */
+  get lastTaken(): number {
+    return this.#open.at(-1)?.position ?? this.#position;
+  }
+
   /** Entries taken and not yet passed by the cursor. */
   get outstanding(): number {
     return this.#open.length;

@@ -31,7 +31,16 @@ export function numberOf(position: number, index: number): number {
 const format = 1;
 
 export function encodeEvent(event: StoredEvent): Uint8Array {
-  return pack([format, event.source, event.number, event.key, event.body, event.at, event.traceparent ?? null, event.only ?? null]);
+  return pack([
+    format,
+    event.source,
+    event.number,
+    event.key,
+    event.body,
+    event.at,
+    event.traceparent ?? null,
+    event.only ?? null,
+  ]);
 }
 
 /** @throws CORRUPT when the bytes are not an event of a known format. */
@@ -44,7 +53,12 @@ export function decodeEvent(bytes: Uint8Array): StoredEvent {
     );
   }
   const [, source, number, key, body, at, traceparent, only] = fields;
-  if (typeof source !== 'string' || typeof number !== 'number' || typeof key !== 'string' || !(body instanceof Uint8Array)) {
+  if (
+    typeof source !== 'string' ||
+    typeof number !== 'number' ||
+    typeof key !== 'string' ||
+    !(body instanceof Uint8Array)
+  ) {
     throw new TandemError('CORRUPT', 'an event lacks its source, number, key or body');
   }
   return {

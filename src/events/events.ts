@@ -3,7 +3,6 @@
  * partitions that it writes, and handles deliveries that others send it. Everything follows the writer of a state
  * partition, so a take-over moves relays and readers along with it.
  */
-import { Session } from '../calling/session.ts';
 import type { Answerer, Incoming, Reply } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
@@ -11,28 +10,25 @@ import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Meter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
-import { validate } from '../core/schema.ts';
 import type { Engine } from '../log/engine.ts';
-import { unpack } from '../replication/codec.ts';
-import type { Keyspace, Scope, Sender } from '../state/keyspace.ts';
-import type { CursorRow } from './cursor.ts';
-import { deadLetterTopic, topicLog } from './publisher.ts';
+import { metricNames } from '../monitoring/metric-names.ts';
+import type { Keyspace, Sender } from '../state/keyspace.ts';
+import { type CursorRow, mayReplace } from './cursor.ts';
+import { Floors } from './floors.ts';
+import { type Delivery, type FloorForm, Handling } from './handling.ts';
+import { topicLog } from './publisher.ts';
 import { Reader } from './reader.ts';
 import { Relay } from './relay.ts';
-import { type DeliveryForm, deliver, Slots, type SubscriptionDefinition } from './subscription.ts';
+import {
+  type DeliveryFate,
+  type DeliveryForm,
+  deliver,
+  onDeadOf,
+  Slots,
+  type SubscriptionDefinition,
+} from './subscription.ts';
 
-/** What the handler of one delivery is given. */
-export interface Delivery {
-  readonly subscription: string;
-  readonly event: unknown;
-  readonly scope: Scope;
-  readonly session: Session;
-  readonly requestId: string;
-  readonly attempt: number;
-  readonly deadline: number;
-  readonly signal: AbortSignal;
-  readonly traceparent: string | undefined;
-}
+export type { Delivery } from './handling.ts';
 
 export interface EventsOptions {
   readonly service: string;
@@ -51,83 +47,118 @@ export interface Events {
   /** Answers `$event` and `$event.floor`. */
   readonly answer: Answerer;
   handles(method: string): boolean;
-  close(): Promise<void>;
+  /** Takes nothing more on, and waits up to `graceMs` for what is being handled. */
+  close(graceMs?: number): Promise<void>;
 }
 
-/** Deliveries that one process handles at once. */
-const deliveriesMax = 256;
-const floorIntervalMs = 10_000;
+/** Deliveries of one subscription under way at once from one process: one slow subscription does not starve the others. */
+const deliveriesMax = 128;
 
+/** @throws UNSUPPORTED: a subscription asks for what this version cannot do. */
 export function openEvents(options: EventsOptions): Events {
   const { keyspace, engine, clock, random, logger, meter, service } = options;
-  const slots = new Slots(deliveriesMax);
+  for (const { onDead, name } of options.subscriptions) onDeadOf(onDead, `${service}.${name}`);
   const subscriptions = new Map(options.subscriptions.map(subscription => [subscription.name, subscription]));
+  const slots = new Map(options.subscriptions.map(({ name }) => [name, new Slots(deliveriesMax)]));
+  const handling = new Handling({ ...options, subscriptions });
   const relays = new Map<number, Relay>();
-  const readers = new Map<string, Reader>();
+  const readers = new Map<string, { readonly partition: number; readonly reader: Reader }>();
   const closing = new Set<Promise<void>>();
   let closed = false;
 
   const deadline = (): number => clock.monotonic() + limits.engineTimeoutMs;
 
-  const openRelay = (partition: number): Relay => {
-    const system = keyspace.system(partition);
-    return new Relay({
+  /** A row of a reader or relay that has lost its partition is the next writer's; a write from here would take the partition back. */
+  const update = async <V>(
+    partition: number,
+    table: string,
+    key: string,
+    next: (stored: V | undefined) => V,
+  ): Promise<V> => {
+    if (!keyspace.isWriter(partition))
+      throw new TandemError('MOVED', `partition ${partition} is written elsewhere now`);
+    return keyspace.system(partition).transact(
+      undefined,
+      tx => {
+        const stored = tx.get(table, key) as V | undefined;
+        const value = next(stored);
+        if (value !== stored) tx.put(table, key, value);
+        return value;
+      },
+      { deadline: deadline() },
+    );
+  };
+
+  const openRelay = (partition: number): Relay =>
+    new Relay({
       source: keyspace.logOf(partition),
       log: engine.log,
       emitted: (from, signal) => keyspace.emitted(partition, from, signal),
-      loadPosition: async () => (system.get('$relay', 'position') as number | undefined) ?? 0,
-      savePosition: position =>
-        system.transact(undefined, tx => tx.put('$relay', 'position', position), { deadline: deadline() }),
+      loadPosition: async () => (keyspace.system(partition).get('$relay', 'position') as number | undefined) ?? 0,
+      savePosition: async position => {
+        await update<number>(partition, '$relay', 'position', stored => Math.max(stored ?? 0, position));
+      },
       onRelayed: position => keyspace.setTrimFloor(partition, position),
       clock,
       random,
       logger,
     });
-  };
 
   const openReader = (subscription: SubscriptionDefinition, topicPartition: number, partition: number): Reader => {
     const { topic } = subscription;
+    const group = `${service}.${subscription.name}`;
     const source = sourceOf(service, subscription, topicPartition);
-    const attributes = {
-      topic: topic.name,
-      subscription: `${service}.${subscription.name}`,
-      partition: String(topicPartition),
-    };
-    const system = keyspace.system(partition);
-    const touched = new Set<number>();
-    let floorAt = clock.monotonic();
+    const attributes = { topic: topic.name, subscription: group };
+    const byPartition = { ...attributes, partition: String(topicPartition) };
+    let floors: Floors | undefined;
     const deliverer = {
       source,
       subscription,
-      slots,
+      slots: slots.get(subscription.name)!,
       clock,
       random,
       logger,
-      send: async (key: string, form: DeliveryForm, until: number) => {
-        touched.add(keyspace.partitionOf(key));
-        await send(keyspace.partitionOf(key), '$event', form, until);
+      send: (form: DeliveryForm, until: number, cancel: AbortSignal) => {
+        const target = keyspace.partitionOf(form.key);
+        floors?.touch(target, form.number);
+        return send<DeliveryFate>(target, '$event', form, until, cancel);
       },
-      retried: meter.counter('tandem.event.retried', { topic: topic.name, subscription: attributes.subscription }),
-      handled: meter.counter('tandem.event.handled', { topic: topic.name, subscription: attributes.subscription }),
-      died: meter.counter('tandem.event.dead', { topic: topic.name, subscription: attributes.subscription }),
+      retried: meter.counter(metricNames.topicRetried, attributes),
+      handled: meter.counter(metricNames.topicHandled, attributes),
+      died: meter.counter(metricNames.topicDead, attributes),
     };
     return new Reader({
       topicLog: topicLog(topic.name, topicPartition),
+      group,
       from: subscription.from,
       log: engine.log,
-      deliver: (event, at, signal) => deliver(deliverer, event, at, signal),
-      loadCursor: async () => system.get('$cursor', source) as CursorRow | undefined,
-      saveCursor: async row => {
-        await system.transact(undefined, tx => tx.put('$cursor', source, row), { deadline: deadline() });
-        if (clock.monotonic() - floorAt < floorIntervalMs) return;
-        floorAt = clock.monotonic();
-        const floor = { source: `${source}/${row.generation}`, number: row.position };
-        for (const target of [...touched]) {
-          await send(target, '$event.floor', { ...floor, partition: target }, deadline());
-          touched.delete(target);
-        }
+      deliver: (event, at, signal, cancel) => deliver(deliverer, event, at, signal, cancel),
+      openCursor: async first => {
+        const stored = keyspace.system(partition).get('$cursor', source) as CursorRow | undefined;
+        const begin = stored ?? (await first());
+        const row = stored ?? (await update<CursorRow>(partition, '$cursor', source, now => now ?? begin));
+        floors?.close();
+        const floorSource = `${source}/${row.generation}`;
+        floors = new Floors({
+          raise: (target, number) => {
+            const floor: FloorForm = { partition: target, source: floorSource, number };
+            return send(target, '$event.floor', floor, deadline(), new AbortController().signal);
+          },
+          touched: row.touched ?? [],
+          clock,
+          logger,
+        });
+        return row;
       },
-      lag: meter.gauge('tandem.topic.lag', attributes),
+      saveCursor: async given => {
+        const row = { ...given, touched: floors?.partitions() ?? [] };
+        const stored = await update<CursorRow>(partition, '$cursor', source, now =>
+          mayReplace(row, now) ? row : now!,
+        );
+        if (stored === row || mayReplace(row, stored)) floors?.stored(row.position);
+      },
+      lag: meter.gauge(metricNames.topicLag, byPartition),
+      stopped: meter.gauge(metricNames.topicStopped, byPartition),
       clock,
       random,
       logger,
@@ -135,105 +166,47 @@ export function openEvents(options: EventsOptions): Events {
   };
 
   /** To the writer of the partition: here, or over the link. */
-  const send = async (partition: number, method: string, body: unknown, until: number): Promise<void> => {
-    const route = keyspace.route(partition, false);
-    if (route.here) await handle(method, body, until, new AbortController().signal);
-    else await options.caller.send(route.member, method, body, { deadline: until, meta: { hops: 1 } });
-  };
-
-  const handle = async (method: string, body: unknown, until: number, signal: AbortSignal): Promise<void> => {
-    if (method === '$event.floor') {
-      const { partition, source, number } = body as { partition: number; source: string; number: number };
-      await keyspace.system(partition).raiseFloor(source, number, { deadline: until });
-      return;
-    }
-    const form = body as DeliveryForm;
-    const subscription = subscriptions.get(form.subscription);
-    if (!subscription) throw new TandemError('MOVED', `this instance has no subscription '${form.subscription}'`);
-    const event = unpack(form.event.body) as Record<string, unknown>;
-    const key = String(event[subscription.key] ?? form.event.key);
-    const partition = keyspace.partitionOf(key);
-    const requestId = `${form.source}/${form.number}`;
-    const request = { id: requestId, inputHash: requestId, delivery: { source: form.source, number: form.number } };
-    if (form.dead) await giveUp(form, subscription, event, key, partition, request, until);
-    else {
-      const session = new Session();
-      const position = Math.floor(form.event.number / 65_536);
-      if (form.event.source.startsWith('state/')) session.advance(form.event.source, position);
-      const scope = keyspace.scope({
-        partition,
-        level: 'sequential',
-        session,
-        deadline: until,
-        signal,
-        request,
-        traceparent: form.event.traceparent,
-      });
-      const valid = await validate(subscription.topic.schema, event, `event of '${subscription.topic.name}'`);
-      const { attempt } = form;
-      const { traceparent } = form.event;
-      await options.handle({
-        subscription: subscription.name,
-        event: valid,
-        scope,
-        session,
-        requestId,
-        attempt,
-        deadline: until,
-        signal,
-        traceparent,
-      });
-    }
-  };
-
-  /** Under the delivery's own id: if a try did succeed after all, this changes nothing. */
-  const giveUp = async (
-    form: DeliveryForm,
-    subscription: SubscriptionDefinition,
-    event: unknown,
-    key: string,
+  const send = async <R>(
     partition: number,
-    request: { id: string; delivery: { source: string; number: number } },
+    method: string,
+    body: unknown,
     until: number,
-  ): Promise<void> => {
-    const letter = {
-      event,
-      error: form.dead,
-      attempts: form.attempt,
-      topic: subscription.topic.name,
-      source: form.source,
-      number: form.number,
-      at: clock.now(),
-    };
-    const topic = { name: deadLetterTopic(service, subscription.name), partitions: subscription.topic.partitions };
-    await keyspace.system(partition).transact(request, tx => tx.emit(topic, key, letter), { deadline: until });
+    signal: AbortSignal,
+  ): Promise<R> => {
+    const route = keyspace.route(partition, false);
+    if (route.here) return (await handle(method, body, until, signal)) as R;
+    const reply = await options.caller.send(route.member, method, body, { deadline: until, signal, meta: { hops: 1 } });
+    return reply.body as R;
   };
+
+  const handle = (method: string, body: unknown, until: number, signal: AbortSignal): Promise<unknown> =>
+    method === '$event.floor'
+      ? handling.raiseFloor(body as FloorForm, until)
+      : handling.run(body as DeliveryForm, until, signal);
 
   const starting = (partition: number): void => {
     if (!relays.has(partition)) relays.set(partition, openRelay(partition));
     for (const subscription of subscriptions.values()) {
       for (let topicPartition = 0; topicPartition < subscription.topic.partitions; topicPartition++) {
         const source = sourceOf(service, subscription, topicPartition);
-        if (keyspace.partitionOf(source) === partition && !readers.has(source)) {
-          readers.set(source, openReader(subscription, topicPartition, partition));
-        }
+        if (keyspace.partitionOf(source) !== partition || readers.has(source)) continue;
+        readers.set(source, { partition, reader: openReader(subscription, topicPartition, partition) });
       }
     }
   };
 
-  const stopping = (partition: number): void => {
-    const gone: { close(): Promise<void> }[] = [];
+  const stopping = (partition: number, graceMs?: number): void => {
+    const track = (ending: Promise<void>): void => {
+      const tracked = ending.finally(() => closing.delete(tracked));
+      closing.add(tracked);
+    };
     const relay = relays.get(partition);
-    if (relay) gone.push(relay);
     relays.delete(partition);
-    for (const [source, reader] of readers) {
-      if (keyspace.partitionOf(source) !== partition) continue;
-      gone.push(reader);
+    if (relay) track(relay.close());
+    for (const [source, { partition: home, reader }] of readers) {
+      if (home !== partition) continue;
       readers.delete(source);
-    }
-    for (const one of gone) {
-      const closed = one.close().finally(() => closing.delete(closed));
-      closing.add(closed);
+      track(reader.close(graceMs));
     }
   };
 
@@ -245,14 +218,13 @@ export function openEvents(options: EventsOptions): Events {
 
   return {
     handles: method => method === '$event' || method === '$event.floor',
-    answer: async (incoming: Incoming): Promise<Reply> => {
-      await handle(incoming.method, incoming.body, incoming.deadline, incoming.signal);
-      return { body: null };
-    },
-    close: async () => {
+    answer: async (incoming: Incoming): Promise<Reply> => ({
+      body: (await handle(incoming.method, incoming.body, incoming.deadline, incoming.signal)) ?? null,
+    }),
+    close: async graceMs => {
       closed = true;
       unsubscribe();
-      for (const partition of [...relays.keys()]) stopping(partition);
+      for (const partition of [...relays.keys()]) stopping(partition, graceMs);
       await Promise.allSettled([...closing]);
     },
   };

@@ -21,7 +21,7 @@ export interface RelayOptions {
   readonly emitted: (from: number, signal: AbortSignal) => AsyncIterable<EmittedBatch>;
   readonly loadPosition: () => Promise<number>;
   readonly savePosition: (position: number) => Promise<void>;
-  /** Everything up to here is in the topics: the state log may be trimmed behind it. */
+  /** Everything up to here is in the topics, and stored as such: the state log may be trimmed behind it. */
   readonly onRelayed: (position: number) => void;
   readonly clock: Clock;
   readonly random: Random;
@@ -30,65 +30,98 @@ export interface RelayOptions {
 
 /** A relayed position is stored this often at most; a crash repeats no more than this much. */
 const saveIntervalMs = 500;
+/** Without events the position is stored only every so many entries: storing is itself an entry, and would feed on itself. */
+const quietEntriesMax = 1000;
+/** Events on their way at once: below what one topic writer lets wait, since all may be for one topic partition. */
+const chunkMax = 2048;
 
 export class Relay {
   readonly #options: RelayOptions;
   readonly #stop = new AbortController();
   readonly #writers = new Map<string, TopicWriter>();
   readonly #running: Promise<void>;
+  /** Failures in a row. */
+  #failures = 0;
 
   constructor(options: RelayOptions) {
     this.#options = options;
     this.#running = this.#run();
   }
 
+  /** Ends at once: what is on its way is sent again by whoever relays next, and recognised. */
   async close(): Promise<void> {
     this.#stop.abort();
-    for (const writer of this.#writers.values()) writer.close();
+    this.#closeWriters();
     await this.#running;
   }
 
   async #run(): Promise<void> {
     const { clock, random, logger, source } = this.#options;
     const { signal } = this.#stop;
-    for (let attempt = 0; !signal.aborted; attempt++) {
+    while (!signal.aborted) {
       try {
         await this.#relay(signal);
       } catch (cause) {
         if (signal.aborted) return;
-        for (const writer of this.#writers.values()) writer.close();
-        this.#writers.clear();
-        logger.warn('relaying events failed; trying again', { source, message: TandemError.from(cause).message });
-        await sleep(clock, 20 + backoffMs(random, attempt, 50, 2000), signal);
+        const { code, message } = TandemError.from(cause);
+        const record = { source, code, message, failures: this.#failures + 1 };
+        if (code === 'CORRUPT' || code === 'NOT_FOUND') logger.error('relaying events is stopped by its log', record);
+        else logger.warn('relaying events failed; trying again', record);
       }
+      this.#closeWriters();
+      await sleep(clock, 20 + backoffMs(random, this.#failures++, 50, 2000), signal);
     }
   }
 
+  /** From the stored position on. Everything not confirmed before a failure is sent again, from the lowest number. */
   async #relay(signal: AbortSignal): Promise<void> {
-    const { clock } = this.#options;
-    let saved = await this.#options.loadPosition();
+    const { clock, emitted, loadPosition, onRelayed } = this.#options;
+    let saved = await loadPosition();
+    onRelayed(saved);
+    let relayed = saved;
+    let withEvents = false;
     let savedAt = clock.monotonic();
-    let pendingSave: { cancel(): void } | undefined;
+    let saving: Promise<void> | undefined;
+    let timer: { cancel(): void } | undefined;
+
+    /** Only a stored position frees the log behind it: a relay that starts again must find what it has to repeat. */
+    const save = async (): Promise<void> => {
+      const position = relayed;
+      withEvents = false;
+      savedAt = clock.monotonic();
+      try {
+        await this.#options.savePosition(position);
+        saved = position;
+        onRelayed(saved);
+      } catch {
+        withEvents = true; // the next batch or timer stores it
+      }
+    };
+    const saveSoon = (): void => {
+      const due = withEvents || relayed - saved >= quietEntriesMax;
+      if (!due || saving || timer || signal.aborted) return;
+      timer = clock.after(Math.max(0, savedAt + saveIntervalMs - clock.monotonic()), () => {
+        timer = undefined;
+        saving = save().finally(() => {
+          saving = undefined;
+          saveSoon();
+        });
+      });
+    };
+
     try {
-      this.#options.onRelayed(saved);
-      for await (const { through: position, events } of this.#options.emitted(saved + 1, signal)) {
+      for await (const { through, events } of emitted(saved + 1, signal)) {
+        for (let at = 0; at < events.length && !signal.aborted; at += chunkMax) {
+          await this.#send(events.slice(at, at + chunkMax));
+        }
         if (signal.aborted) return;
-        if (events.length > 0) await this.#send(events);
-        this.#options.onRelayed(position);
-        if (events.length === 0) continue;
-        const save = async (): Promise<void> => {
-          pendingSave = undefined;
-          if (position <= saved || signal.aborted) return;
-          savedAt = clock.monotonic();
-          await this.#options.savePosition(position);
-          saved = position;
-        };
-        pendingSave?.cancel();
-        if (clock.monotonic() - savedAt >= saveIntervalMs) await save();
-        else pendingSave = clock.after(saveIntervalMs, () => void save().catch(() => {}));
+        this.#failures = 0;
+        relayed = through;
+        withEvents ||= events.length > 0;
+        saveSoon();
       }
     } finally {
-      pendingSave?.cancel();
+      timer?.cancel();
     }
   }
 
@@ -105,13 +138,16 @@ export class Relay {
           at: event.time,
           traceparent: event.traceparent,
         });
-        return this.#writer(topicLog(event.topic, partitionOf(event.key, event.partitions))).send(
-          body,
-          Number.POSITIVE_INFINITY,
-        );
+        const log = topicLog(event.topic, partitionOf(event.key, event.partitions));
+        return this.#writer(log).send(body, Number.POSITIVE_INFINITY);
       }),
     );
     for (const result of results) if (result.status === 'rejected') throw result.reason;
+  }
+
+  #closeWriters(): void {
+    for (const writer of this.#writers.values()) writer.close();
+    this.#writers.clear();
   }
 
   #writer(log: string): TopicWriter {

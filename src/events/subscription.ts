@@ -12,8 +12,7 @@ import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Counter } from '../core/meter.ts';
 import { backoffMs, type Random } from '../core/random.ts';
-import { unpack } from '../replication/codec.ts';
-import type { StoredEvent } from './event.ts';
+import { bodyOf, type StoredEvent } from './event.ts';
 import type { EventPlace } from './reader.ts';
 
 export interface SubscriptionDefinition {
@@ -33,86 +32,112 @@ export interface DeliveryForm {
   readonly source: string;
   /** Position in the topic partition. */
   readonly number: number;
+  /** Places the handler. */
+  readonly key: string;
   readonly attempt: number;
   readonly event: StoredEvent;
   /** Set when this delivery is being given up: why. */
   readonly dead?: { readonly code: string; readonly message: string };
 }
 
+/** What became of a delivery: done by its handler, or stored as a dead letter. */
+export type DeliveryFate = 'handled' | 'dead';
+
 export interface DelivererOptions {
-  /** Group and topic partition: `order-mails/notify/order.shipped/3`. */
+  /** Group and topic partition: `order-mails.notify:order.shipped:3`. */
   readonly source: string;
   readonly subscription: SubscriptionDefinition;
   /** Sends to the writer of the key's partition. @throws what the handler threw, or the system's error. */
-  readonly send: (partitionKey: string, delivery: DeliveryForm, deadline: number) => Promise<void>;
+  readonly send: (delivery: DeliveryForm, deadline: number, cancel: AbortSignal) => Promise<DeliveryFate>;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
   readonly retried: Counter;
   readonly died: Counter;
   readonly handled: Counter;
-  /** Deliveries under way at once in this process; the rest wait. */
+  /** Deliveries of this subscription under way at once in this process; the rest wait. */
   readonly slots: Slots;
 }
 
 /** Codes that say nothing about the event: the place was wrong or away. They do not count as attempts. */
-const notTheEventsFault: ReadonlySet<string> = new Set(['UNAVAILABLE', 'MOVED', 'CLOSED', 'OVERLOADED', 'INTERRUPTED']);
-const handlerTimeoutMs = 30_000;
+const notTheEventsFault: ReadonlySet<string> = new Set(['UNAVAILABLE', 'MOVED', 'CLOSED', 'OVERLOADED', 'CANCELED']);
+/** One try of one handler. */
+export const handlerTimeoutMs = 30_000;
+/** An outage is told once, then every so many tries. */
+const outageTriesPerRecord = 20;
 
+/** @returns whether the event is over, handled or dead; false only when `signal` or `cancel` ended it early. */
 export async function deliver(
   options: DelivererOptions,
   event: StoredEvent,
   at: EventPlace,
   signal: AbortSignal,
+  cancel: AbortSignal,
 ): Promise<boolean> {
-  const { subscription, clock, random, logger } = options;
+  const { subscription, clock, random, logger, slots } = options;
   const source = `${options.source}/${at.generation}`;
-  const key = keyOf(subscription, event);
-  const delivery = { subscription: subscription.name, source, number: at.position, event };
+  const delivery = {
+    subscription: subscription.name,
+    source,
+    number: at.position,
+    key: keyOf(subscription, event),
+    event,
+  };
+  const about = { subscription: subscription.name, source, number: at.position };
+  let attempt = at.attempt;
   let dead: DeliveryForm['dead'];
-  let attempt = 1;
-  for (let wait = 0; !signal.aborted; wait++) {
-    await options.slots.enter();
+  if (attempt > subscription.attemptsMax) {
+    dead = { code: 'INTERRUPTED', message: `the process ended ${attempt - 1} times while it handled this event` };
+  }
+  for (let outages = 0; !signal.aborted; ) {
+    let waitMs = 0;
+    await slots.enter();
     try {
-      await options.send(
-        key,
-        { ...delivery, attempt, ...(dead ? { dead } : {}) },
-        clock.monotonic() + handlerTimeoutMs,
-      );
-      if (dead) options.died.add(1);
+      if (signal.aborted) return false;
+      const form: DeliveryForm = dead ? { ...delivery, attempt, dead } : { ...delivery, attempt };
+      const fate = await unlessAborted(options.send(form, clock.monotonic() + handlerTimeoutMs, cancel), cancel);
+      if (fate === 'dead') options.died.add(1);
       else options.handled.add(1);
       return true;
     } catch (cause) {
-      const error = toErrorForm(cause);
-      if (!dead && !notTheEventsFault.has(error.code)) {
+      const { code, message } = toErrorForm(cause);
+      const record = { ...about, attempt, code, message };
+      if (cancel.aborted) return false;
+      if (dead || notTheEventsFault.has(code)) {
+        if (outages % outageTriesPerRecord === 0) logger.warn('an event cannot be delivered now; trying again', record);
+        waitMs = 20 + backoffMs(random, outages++, 50, 2000);
+      } else if (attempt >= subscription.attemptsMax) {
+        logger.error('an event is given up and becomes a dead letter', record);
+        dead = { code, message };
+      } else {
+        logger.warn('handling an event failed; trying again', record);
         options.retried.add(1);
-        if (attempt >= subscription.attemptsMax) {
-          dead = { code: error.code, message: error.message };
-          logger.error('an event is given up and becomes a dead letter', {
-            subscription: subscription.name,
-            source,
-            number: at.position,
-            attempt,
-            code: error.code,
-            message: error.message,
-          });
-          wait = -1;
-          continue;
-        }
+        waitMs = 20 + backoffMs(random, 2 * attempt, 25, 10_000);
         attempt++;
       }
     } finally {
-      options.slots.leave();
+      slots.leave();
     }
-    await sleep(clock, 20 + backoffMs(random, wait, 100, 5000), signal);
+    if (waitMs > 0) await sleep(clock, waitMs, signal);
   }
   return false;
 }
 
-/** Places the handler: the topic's own key unless the subscription names another field. */
+/** Places the handler: the topic's own key unless the subscription names another field. @throws CORRUPT */
 function keyOf(subscription: SubscriptionDefinition, event: StoredEvent): string {
   if (subscription.key === subscription.topic.key) return event.key;
-  return String((unpack(event.body) as Record<string, unknown>)[subscription.key] ?? event.key);
+  const value = (bodyOf(event) as Record<string, unknown> | null)?.[subscription.key];
+  return typeof value === 'string' || typeof value === 'number' ? String(value) : event.key;
+}
+
+/** A handler that does not look at its signal must not hold up the end of its reader. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const stop = (): void => reject(new TandemError('CANCELED', 'this reader is stopping'));
+    if (signal.aborted) stop();
+    signal.addEventListener('abort', stop, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop));
+  });
 }
 
 /** A counting semaphore: the bound on what one process handles at once. */
@@ -136,8 +161,19 @@ export class Slots {
   }
 }
 
+/** @throws INVALID */
 export function attemptsMaxOf(attempts: number | undefined): number {
   const max = attempts ?? limits.eventAttemptsMax;
   if (Number.isInteger(max) && max >= 1) return max;
   throw new TandemError('INVALID', `attempts: ${attempts} is not a whole number of at least 1`);
+}
+
+/** @throws UNSUPPORTED */
+export function onDeadOf(onDead: 'skip' | 'park' | undefined, subscription: string): 'skip' {
+  if (onDead === undefined || onDead === 'skip') return 'skip';
+  throw new TandemError(
+    'UNSUPPORTED',
+    `subscription '${subscription}' asks for onDead: '${onDead}', which this version cannot do; use 'skip' and redrive its dead letters`,
+    { details: { use: 'skip' } },
+  );
 }

@@ -23,6 +23,10 @@ export const metricNames = {
   topicDead: 'tandem.event.dead',
   /** Counter {topic, subscription}: events handled. */
   topicHandled: 'tandem.event.handled',
+  /** Counter {topic, subscription}: tries of events that failed and were tried again. */
+  topicRetried: 'tandem.event.retried',
+  /** Gauge {topic, subscription, partition}: 1 while an entry that cannot be read holds a subscription up. */
+  topicStopped: 'tandem.topic.stopped',
 } as const;
 
 export const metricHelp: Readonly<Record<string, string>> = {
@@ -35,6 +39,8 @@ export const metricHelp: Readonly<Record<string, string>> = {
   [metricNames.topicLag]: 'Events of a topic that a subscription has not handled yet.',
   [metricNames.topicDead]: 'Events that a subscription gave up as dead letters.',
   [metricNames.topicHandled]: 'Events that a subscription has handled.',
+  [metricNames.topicRetried]: 'Tries of events that failed and were tried again.',
+  [metricNames.topicStopped]: '1 while an entry that cannot be read holds a subscription up.',
   'tandem.process.start': 'Start of the process in seconds since 1970.',
   'tandem.process.memory': 'Resident memory.',
   'tandem.meter.refused': 'Series that were refused because the process has too many.',

@@ -1,0 +1,138 @@
+/**
+ * What subscriptions gave up on: reading it, and sending it into its topic again. A redriven event is a new event at the
+ * end, meant for that one subscription only, so the other readers of the topic do not see it twice. The letters behind
+ * it are trimmed away: the dead-letter log itself is the memory of what is left to do. A redrive that is repeated after a
+ * crash sends the same (source, number), which readers recognise.
+ */
+import type { Clock } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import type { Random } from '../core/random.ts';
+import type { Log } from '../log/engine.ts';
+import { partitionOf } from '../partitioning/hash.ts';
+import { pack } from '../replication/codec.ts';
+import { bodyOf, decodeEvent, encodeEvent } from './event.ts';
+import { deadLetterTopic, topicLog } from './publisher.ts';
+import { TopicWriter } from './topic-writer.ts';
+
+export interface DeadLetter {
+  /** `service.subscription` */
+  readonly subscription: string;
+  readonly topic: string;
+  /** Partitions of the topic. */
+  readonly partitions: number;
+  /** The event's key in its topic. */
+  readonly key: string;
+  /** The event; absent when it was too large to keep twice: it lies in the topic, at `number`. */
+  readonly event?: unknown;
+  readonly error: { readonly code: string; readonly message: string };
+  readonly attempts: number;
+  /** Names the delivery: group, topic partition and replay. */
+  readonly source: string;
+  /** Position in the topic partition. */
+  readonly number: number;
+  /** Wall ms. */
+  readonly at: number;
+}
+
+/** A dead letter and where it lies. */
+export interface StoredLetter {
+  readonly log: string;
+  readonly position: number;
+  readonly letter: DeadLetter;
+  /** Of the letter itself, as an event. */
+  readonly source: string;
+  readonly number: number;
+}
+
+export interface DeadLetterOptions {
+  readonly log: Log;
+  readonly service: string;
+  readonly subscription: string;
+  /** Absolute, monotonic ms. */
+  readonly deadline: number;
+}
+
+export interface RedriveOptions extends DeadLetterOptions {
+  /** Oldest first of each partition; default all that are there when it begins. */
+  readonly limit?: number;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+const readBytes = 1_048_576;
+
+/** Oldest first within each partition, each letter once. @throws CORRUPT */
+export async function* readDeadLetters(options: DeadLetterOptions): AsyncGenerator<StoredLetter> {
+  const { log, deadline } = options;
+  const prefix = topicLog(deadLetterTopic(options.service, options.subscription), 0).slice(0, -1);
+  for (const name of await log.list(prefix, { deadline })) {
+    const { first, tail } = await log.info(name, { deadline });
+    const numbers = new Map<string, number>();
+    for (let next = first; next <= tail; ) {
+      for (const entry of await log.read(name, next, readBytes, { deadline })) {
+        next = entry.position + 1;
+        const event = decodeEvent(entry.body);
+        if (event.number <= (numbers.get(event.source) ?? -1)) continue;
+        numbers.set(event.source, event.number);
+        const letter = bodyOf(event) as DeadLetter;
+        yield { log: name, position: entry.position, letter, source: event.source, number: event.number };
+      }
+    }
+  }
+}
+
+/** How many dead letters wait. Counts a relay's repeats twice, which only a crash makes. */
+export async function countDeadLetters(options: DeadLetterOptions): Promise<number> {
+  const { log, deadline } = options;
+  const prefix = topicLog(deadLetterTopic(options.service, options.subscription), 0).slice(0, -1);
+  let count = 0;
+  for (const name of await log.list(prefix, { deadline })) {
+    const { first, tail } = await log.info(name, { deadline });
+    count += tail - first + 1;
+  }
+  return count;
+}
+
+/**
+ * Sends dead letters into their topic as new events and drops the letters. Answers how many were sent.
+ * @throws UNSUPPORTED at a letter without its event (nothing behind it is sent), DEADLINE_EXCEEDED: repeat, it goes on.
+ */
+export async function redrive(options: RedriveOptions): Promise<number> {
+  const { log, clock, random, deadline, limit = Number.POSITIVE_INFINITY } = options;
+  const writers = new Map<string, TopicWriter>();
+  let sent = 0;
+  const send = async ({ log: from, letter, source, number }: StoredLetter): Promise<void> => {
+    if (!('event' in letter)) {
+      throw new TandemError('UNSUPPORTED', `the letter of ${letter.source} ${letter.number} does not hold its event`);
+    }
+    const target = topicLog(letter.topic, partitionOf(letter.key, letter.partitions));
+    const writer = writers.get(target) ?? new TopicWriter({ log, topicLog: target, clock, random });
+    writers.set(target, writer);
+    const event = {
+      source: `redrive/${from}/${source}`,
+      number,
+      key: letter.key,
+      body: pack(letter.event),
+      at: clock.now(),
+      traceparent: undefined,
+      only: letter.subscription,
+    };
+    await writer.send(encodeEvent(event), deadline);
+  };
+  try {
+    let previous: StoredLetter | undefined;
+    const drop = async ({ log: name, position }: StoredLetter): Promise<void> =>
+      log.trim(name, position + 1, { deadline });
+    for await (const stored of readDeadLetters(options)) {
+      if (previous && previous.log !== stored.log) await drop(previous);
+      if (sent >= limit) break;
+      await send(stored);
+      previous = stored;
+      sent++;
+    }
+    if (previous) await drop(previous);
+    return sent;
+  } finally {
+    for (const writer of writers.values()) writer.close();
+  }
+}

@@ -1,0 +1,169 @@
+/**
+ * The receiving end of a delivery: at the writer of the key's partition, runs the handler under the delivery's id, or
+ * stores the dead letter under that same id. Who comes to the wrong place is told so, which is always safe to repeat.
+ */
+import { Session } from '../calling/session.ts';
+import type { Clock } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { validate } from '../core/schema.ts';
+import type { Keyspace, Scope } from '../state/keyspace.ts';
+import type { DeadLetter } from './dead-letters.ts';
+import { bodyOf, positionOf } from './event.ts';
+import { deadLetterTopic } from './publisher.ts';
+import type { DeliveryFate, DeliveryForm, SubscriptionDefinition } from './subscription.ts';
+
+/** What the handler of one delivery is given. */
+export interface Delivery {
+  readonly subscription: string;
+  readonly event: unknown;
+  readonly scope: Scope;
+  readonly session: Session;
+  readonly requestId: string;
+  readonly attempt: number;
+  readonly deadline: number;
+  readonly signal: AbortSignal;
+  readonly traceparent: string | undefined;
+}
+
+export interface HandlingOptions {
+  readonly service: string;
+  readonly keyspace: Keyspace;
+  readonly subscriptions: ReadonlyMap<string, SubscriptionDefinition>;
+  readonly handle: (delivery: Delivery) => Promise<unknown>;
+  readonly clock: Clock;
+}
+
+/** Deliveries that one process handles at once, whoever sends them. */
+const handlingMax = 1024;
+
+export class Handling {
+  readonly #options: HandlingOptions;
+  #running = 0;
+
+  constructor(options: HandlingOptions) {
+    this.#options = options;
+  }
+
+  /** @throws MOVED, OVERLOADED (not counted as tries), or what the handler threw. */
+  async run(form: DeliveryForm, until: number, signal: AbortSignal): Promise<DeliveryFate> {
+    const { keyspace, subscriptions } = this.#options;
+    const subscription = subscriptions.get(form.subscription);
+    if (!subscription) throw new TandemError('MOVED', `this instance has no subscription '${form.subscription}'`);
+    const partition = keyspace.partitionOf(form.key);
+    this.checkHere(partition);
+    if (this.#running >= handlingMax) {
+      const details = { retryAfterMs: 100 };
+      throw new TandemError('OVERLOADED', `${handlingMax} events are being handled here`, { details });
+    }
+    this.#running++;
+    try {
+      if (form.dead) return await this.#giveUp(form, subscription, partition, until);
+      await this.#handle(form, subscription, partition, until, signal);
+      return 'handled';
+    } finally {
+      this.#running--;
+    }
+  }
+
+  async raiseFloor(floor: FloorForm, until: number): Promise<void> {
+    this.checkHere(floor.partition);
+    const system = this.#options.keyspace.system(floor.partition);
+    await system.raiseFloor(floor.source, floor.number, { deadline: until });
+  }
+
+  /** @throws MOVED when another writes this partition: the sender's map was old. */
+  checkHere(partition: number): void {
+    const route = this.#options.keyspace.route(partition, false);
+    if (route.here) return;
+    throw new TandemError('MOVED', `partition ${partition} is written by another instance`, {
+      details: { instance: route.member.beat.id },
+    });
+  }
+
+  async #handle(
+    form: DeliveryForm,
+    { topic }: SubscriptionDefinition,
+    partition: number,
+    deadline: number,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { traceparent, source, number } = form.event;
+    const request = requestOf(form);
+    // what the event's transaction wrote is there for its handler
+    const session = new Session();
+    if (source.startsWith('state/')) session.advance(source, positionOf(number));
+    const event = await validate(topic.schema, bodyOf(form.event), `event of '${topic.name}'`);
+    const scope = this.#options.keyspace.scope({
+      partition,
+      level: 'sequential',
+      session,
+      deadline,
+      signal,
+      request,
+      traceparent,
+    });
+    await this.#options.handle({
+      subscription: form.subscription,
+      event,
+      scope,
+      session,
+      requestId: request.id,
+      attempt: form.attempt,
+      deadline,
+      signal,
+      traceparent,
+    });
+  }
+
+  /** Under the delivery's own id: if a try did succeed after all, this changes nothing, and the event counts as handled. */
+  async #giveUp(
+    form: DeliveryForm,
+    { topic, name }: SubscriptionDefinition,
+    partition: number,
+    deadline: number,
+  ): Promise<DeliveryFate> {
+    const { keyspace, clock, service } = this.#options;
+    const { dead, event, number, source, attempt } = form;
+    const letter: Omit<DeadLetter, 'event'> = {
+      subscription: `${service}.${name}`,
+      topic: topic.name,
+      partitions: topic.partitions,
+      key: event.key,
+      error: dead ?? { code: 'INTERNAL', message: '' },
+      attempts: attempt,
+      source,
+      number,
+      at: clock.now(),
+    };
+    // a letter holds the event and a little more, and must fit an entry like everything else
+    const fits = event.body.length < limits.entryBytesMax - 65_536;
+    const body: DeadLetter = fits ? { ...letter, event: bodyOf(event) } : letter;
+    const to = { name: deadLetterTopic(service, name), partitions: topic.partitions };
+    let fate: DeliveryFate = 'handled';
+    await keyspace.system(partition).transact(
+      requestOf(form),
+      tx => {
+        tx.emit(to, form.key, body);
+        fate = 'dead';
+      },
+      { deadline, ...(event.traceparent ? { traceparent: event.traceparent } : {}) },
+    );
+    return fate;
+  }
+}
+
+export interface FloorForm {
+  readonly partition: number;
+  readonly source: string;
+  readonly number: number;
+}
+
+function requestOf({ source, number }: DeliveryForm): {
+  id: string;
+  inputHash: string;
+  delivery: { source: string; number: number };
+} {
+  const id = `${source}/${number}`;
+  return { id, inputHash: id, delivery: { source, number } };
+}
