@@ -312,11 +312,20 @@ class OpenKeyspace implements Keyspace {
     const { clock } = this.#options;
     for (;;) {
       await this.look();
-      await Promise.all([...this.#held.values()].map(({ replica }) => replica.untilReady(deadline)));
+      await Promise.all([...this.#held.values()].map(partition => this.#caughtUp(partition, deadline)));
       if ([...this.#held.values()].every(({ replica }) => replica.ready)) return;
       if (clock.monotonic() >= deadline)
         throw new TandemError('UNAVAILABLE', `the partitions of '${this.service}' did not catch up in time`);
       await sleep(clock, 10);
+    }
+  }
+
+  /** A newcomer first places as if it were alone; what it then leaves to others need not catch up. */
+  async #caughtUp(partition: Partition, deadline: number): Promise<void> {
+    try {
+      await partition.replica.untilReady(deadline);
+    } catch (thrown) {
+      if (this.#held.get(partition.number) === partition) throw thrown;
     }
   }
 
