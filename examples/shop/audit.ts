@@ -54,6 +54,7 @@ export async function audit(
   accepted: ReadonlyMap<string, Placed>,
   uncertain: ReadonlyMap<string, Placed>,
   before: Baseline,
+  monitorUrl: string,
   settleMs = 90_000,
 ): Promise<Audit> {
   const api = createClient({ url });
@@ -93,6 +94,7 @@ export async function audit(
     await checkMoney(api, all),
     await settled(() => checkRevenue(api, shipped, returned, before)),
     await settled(() => checkMails(api, all)),
+    await settled(() => checkReplicas(monitorUrl)),
   ];
   return { checks, states, lost };
 }
@@ -202,6 +204,34 @@ async function checkMails(api: Api, all: readonly Order[]): Promise<Check> {
     else if (mail && mail.what !== order.state) wrong.push(`${order.orderId}: ${order.state}, told '${mail.what}'`);
   });
   return { name: 'mails: each customer told exactly once', compared: told.length, wrong };
+}
+
+/** All copies of a partition stand at one position with one digest (an order-free sum over all their rows). */
+async function checkReplicas(monitorUrl: string): Promise<Check> {
+  const name = 'replicas: all copies of each partition are the same';
+  const response = await fetch(new URL('/metrics', monitorUrl)).catch(() => undefined);
+  if (!response?.ok) return { name, compared: 0, wrong: ['the monitor does not answer /metrics'] };
+  const copies = new Map<string, { position: Map<string, string>; digest: Map<string, string> }>();
+  for (const line of (await response.text()).split('\n')) {
+    const sample = /^tandem_replica_(position|digest)\{(.*)\} (\S+)$/.exec(line);
+    if (!sample || sample[3] === 'NaN') continue;
+    const labels = Object.fromEntries(
+      [...sample[2]!.matchAll(/(\w+)="([^"]*)"/g)].map(([, label, value]) => [label!, value!]),
+    );
+    const partition = `${labels['service']}/${labels['partition']}`;
+    const copy = copies.get(partition) ?? { position: new Map(), digest: new Map() };
+    copies.set(partition, copy);
+    copy[sample[1] as 'position' | 'digest'].set(labels['instance'] ?? labels['process'] ?? '', sample[3]!);
+  }
+  const wrong: string[] = [];
+  let compared = 0;
+  for (const [partition, { position, digest }] of copies) {
+    compared += digest.size;
+    if (new Set(position.values()).size > 1) wrong.push(`${partition}: positions ${[...position].join(' ')}`);
+    else if (new Set(digest.values()).size > 1) wrong.push(`${partition}: digests ${[...digest].join(' ')}`);
+  }
+  if (compared === 0) wrong.push('no replica was seen');
+  return { name, compared, wrong };
 }
 
 function unitsBySku(list: readonly Order[]): Map<string, number> {

@@ -129,11 +129,12 @@ async function runShop(app: RunningApp, url: string, dashboard: string, run: Sho
   clearInterval(drawing);
   await Promise.all([storm, watching]);
   await app.ready();
-  return report(url, replay, before, blows, run);
+  return report(url, dashboard, replay, before, blows, run);
 }
 
 async function report(
   url: string,
+  dashboard: string,
   replay: Replay,
   before: Awaited<ReturnType<typeof baselineOf>>,
   blows: readonly Blow[],
@@ -141,7 +142,7 @@ async function report(
 ): Promise<number> {
   const { tally } = replay;
   console.log('\nClosed. Waiting for the last orders, then auditing …');
-  const books = await audit(url, replay.accepted, replay.uncertain, before);
+  const books = await audit(url, replay.accepted, replay.uncertain, before, dashboard);
   const line = (name: string, text: string): void => console.log(`  ${name.padEnd(14)} ${text}`);
   console.log('\nSummary');
   line(

@@ -67,8 +67,8 @@ export class Replay {
       await this.#client
         .call<typeof catalogue>('catalogue')
         .put({ sku, description, priceCents, stocked }, { timeout: '20s' });
-      // One product in forty is scarce, so that some orders meet an empty shelf.
-      const initial = index % 40 === 0 ? perRound * 2 : 1_000_000;
+      // A few products are scarce, so that some orders meet an empty shelf.
+      const initial = index % 200 === 0 ? perRound * 4 : 1_000_000;
       if (stocked) await this.#client.call<typeof inventory>('inventory').open({ sku, initial }, { timeout: '20s' });
     });
   }
@@ -140,9 +140,7 @@ export class Replay {
 
   /** Asks until there is an answer or patience ends, always under one idempotency key, so that it counts once. */
   async #ask(
-    attempt: (
-      key: string,
-    ) => Promise<{
+    attempt: (key: string) => Promise<{
       ok: boolean;
       error?: { code: string };
       outcome?: string;

@@ -116,6 +116,7 @@ class OpenKeyspace implements Keyspace {
       const partition = this.#held.get(number);
       if (partition) {
         partition.leaving = !placed;
+        partition.show();
         this.#succeed(partition, ranked);
         if (!placed) this.#leave(partition);
       } else if (placed) opening.push(this.#open(number));

@@ -1,10 +1,12 @@
 /** One partition held here: its replica, its write path, and what looks at both. */
 import { TandemError } from '../core/errors.ts';
+import type { Gauge } from '../core/meter.ts';
 import { unpack } from '../replication/codec.ts';
 import type { Applied } from '../replication/replica.ts';
 import { Replica } from '../replication/replica.ts';
 import { snapshotPositions, writeSnapshot } from '../replication/snapshot.ts';
 import type { ReplicaStore } from '../replication/store.ts';
+import { waitFor } from '../replication/waiters.ts';
 import { Barrier } from './barrier.ts';
 import { EmittedRing } from './emitted-ring.ts';
 import type { KeyspaceOptions, RequestKey, StateSettings, SystemOptions, SystemPart } from './keyspace.ts';
@@ -22,7 +24,11 @@ export interface PartitionContext {
   readonly knownElsewhere: () => boolean;
   /** Positions that living replicas of others report. */
   readonly followers: () => readonly number[];
+  /** The ready replica of best rank other than this one; empty when there is none. */
+  readonly heir: () => string;
   readonly onWriting: (writing: boolean) => void;
+  /** The log named another writer, or none: succession may have work at once. */
+  readonly onEpoch: () => void;
 }
 
 export interface Committed {
@@ -41,20 +47,25 @@ export class Partition {
   readonly emitted: EmittedRing;
   readonly watches: Watches = new Watches();
   readonly #c: PartitionContext;
+  readonly #position: Gauge;
+  readonly #digest: Gauge;
   #writing = false;
   #trimFloor: number | undefined;
   #lastSnapshot: number | undefined;
   #snapshotting: Promise<void> | undefined;
   /** Since when a better-ranked replica is ready (monotonic ms). */
   betterSince: number | undefined;
-  /** Since when this instance is not placed here any more. */
-  leaving = false;
+  /** Where this replica was when it was no longer placed here; undefined while it is. */
+  leavingFrom: number | undefined;
 
   constructor(context: PartitionContext) {
     this.#c = context;
     this.number = context.partition;
     const { options, settings } = context;
-    const { engine, clock } = options;
+    const { engine, clock, meter } = options;
+    const attributes = { service: options.service, partition: String(context.partition) };
+    this.#position = meter.gauge('tandem.replica.position', attributes);
+    this.#digest = meter.gauge('tandem.replica.digest', attributes);
     this.replica = new Replica({
       ...options,
       partition: context.partition,
@@ -66,6 +77,7 @@ export class Partition {
     this.barrier = new Barrier(this.replica, engine, clock, settings.engineTimeoutMs);
     this.emitted = new EmittedRing(this.replica, engine, clock, settings.engineTimeoutMs);
     this.replica.onApplied(batch => this.#applied(batch));
+    this.replica.onReplaced(() => this.#replaced());
     this.replica.open();
   }
 
@@ -75,6 +87,14 @@ export class Partition {
   /** Name of the log with its identity, as sessions and outbox stamps carry it: a re-created log is another one. */
   get label(): string {
     return `${this.replica.log}#${this.replica.head.incarnation}`;
+  }
+
+  monotonic(): number {
+    return this.#c.options.clock.monotonic();
+  }
+
+  withDeadline<T>(shared: Promise<T>, deadline: number, signal: AbortSignal | undefined): Promise<T> {
+    return waitFor(this.#c.options.clock, shared, deadline, signal);
   }
 
   transact(
@@ -119,6 +139,13 @@ export class Partition {
         await this.transact(undefined, raw => raiseFloor(raw.rows, source, number), options.deadline, options.signal);
       },
     };
+  }
+
+  /** Position and digest of this copy, for whoever compares copies: at one position all digests are one. */
+  show(): void {
+    const { position, digest } = this.replica.head;
+    this.#position.set(position);
+    this.#digest.set(Number.parseInt(digest.slice(0, 12), 16));
   }
 
   setTrimFloor(position: number): void {
@@ -172,7 +199,7 @@ export class Partition {
     const next = (): Promise<void> => new Promise(resolve => clock.after(5, resolve));
     while (this.pipeline.pending > 0 && clock.monotonic() < deadline) await next();
     while (this.#writing && this.replica.ready && clock.monotonic() < deadline) {
-      this.pipeline.resign('');
+      this.pipeline.resign(this.#c.heir());
       await next();
     }
     if (this.#writing) logger.warn('a partition was left without resigning', { log: this.replica.log });
@@ -182,6 +209,8 @@ export class Partition {
     this.pipeline.close(new TandemError('CLOSED', 'this instance is stopping'));
     await this.#snapshotting;
     await this.replica.close();
+    this.#position.set(Number.NaN);
+    this.#digest.set(Number.NaN);
     this.#setWriting(false);
   }
 
@@ -189,6 +218,13 @@ export class Partition {
     this.emitted.applied(batch);
     this.watches.applied(batch);
     this.#setWriting(this.replica.head.writer === this.#c.options.instance);
+    if (batch.some(({ entry }) => entry.claims || entry.resignsTo !== undefined)) this.#c.onEpoch();
+  }
+
+  /** All rows at once, by a snapshot or because this copy was wrong; or the replica stopped. */
+  #replaced(): void {
+    this.watches.reset();
+    this.#setWriting(this.replica.state !== 'failed' && this.replica.head.writer === this.#c.options.instance);
   }
 
   #setWriting(writing: boolean): void {
