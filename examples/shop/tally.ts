@@ -8,7 +8,7 @@ const bucketOf = (ms: number): number => {
   const power = Math.max(0, 31 - Math.clz32(us) - 5);
   return power * subBuckets + (us >> power);
 };
-const valueOf = (bucket: number): number => {
+const middleOf = (bucket: number): number => {
   const power = Math.max(0, Math.floor(bucket / subBuckets) - 1);
   return ((bucket - power * subBuckets) << power) / 1000;
 };
@@ -32,7 +32,7 @@ export class Latencies {
     let left = this.#total * share;
     for (const bucket of [...this.#counts.keys()].sort((a, b) => a - b)) {
       left -= this.#counts.get(bucket)!;
-      if (left <= 0) return valueOf(bucket);
+      if (left <= 0) return middleOf(bucket);
     }
     return 0;
   }

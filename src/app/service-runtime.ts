@@ -117,7 +117,7 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
         session,
         deadline: incoming.deadline,
         signal: incoming.signal,
-        request: { id: requestId, born: meta.born, inputHash: incoming.method + JSON.stringify(incoming.body) },
+        request: { id: requestId, born: meta.born, inputHash: inputHash(incoming) },
         traceparent: span.traceparent,
       });
       const ctx = openContext({

@@ -6,7 +6,7 @@ export default orders.implement({
       const r = await ctx.try(inventory).reserve({ sku, qty });
       if (!r.ok && r.error.code === 'outOfStock') {
         const left: number = r.error.data.left;
-        return { id: 'none' + left };
+        return { id: `none${left}` };
       }
       const self = await ctx.call(orders).get({ id: '1' });
       for await (const s of ctx.call(inventory).watch({ sku })) {
