@@ -7,6 +7,7 @@ import { openPeer } from '../app/peer.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
 import { every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
+import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
 import { Publisher, unknownTopic } from '../events/publisher.ts';
 import type { Verdict } from '../failure-detection/beat.ts';
 import { connectEngine } from '../log/remote-engine.ts';
@@ -23,6 +24,10 @@ const probe = { intervalMs: 1000, timeoutMs: 3000, silencesMax: 3 } as const;
 export interface AppLink {
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
   publish(topic: string, event: unknown, timeoutMs: number): Promise<void>;
+  /** What `service.subscription` gave up on, up to `limit`. */
+  deadLetters(subscription: string, limit: number, timeoutMs: number): Promise<readonly DeadLetter[]>;
+  /** Sends up to `limit` of them into their topic again; answers how many. */
+  redrive(subscription: string, limit: number, timeoutMs: number): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -78,6 +83,22 @@ export async function openAppLink(
     silences = 0;
     onVerdict(id, 'stuck');
   });
+  /** @throws NOT_FOUND when no running service has it. */
+  const lettersOf = (
+    name: string,
+    timeoutMs: number,
+  ): { log: typeof engine.log; service: string; subscription: string; deadline: number } => {
+    const known = registry
+      .services()
+      .flatMap(service => registry.descriptor(service)?.subscriptions.map(each => `${service}.${each.name}`) ?? []);
+    if (!known.includes(name)) {
+      const list = known.join(', ') || 'none';
+      throw new TandemError('NOT_FOUND', `no running service has the subscription '${name}'; known: ${list}`);
+    }
+    const dot = name.indexOf('.');
+    const deadline = clock.monotonic() + timeoutMs;
+    return { log: engine.log, service: name.slice(0, dot), subscription: name.slice(dot + 1), deadline };
+  };
   return {
     async call(service, method, input, timeoutMs) {
       const { value } = await caller.call(service, method, input, { deadline: clock.monotonic() + timeoutMs });
@@ -100,9 +121,18 @@ export async function openAppLink(
       }
       await publisher.publishRaw(name, topic.partitions, String(key), event, clock.monotonic() + timeoutMs, undefined);
     },
+    async deadLetters(subscription, limit, timeoutMs) {
+      const found: DeadLetter[] = [];
+      for await (const { letter } of readDeadLetters(lettersOf(subscription, timeoutMs))) {
+        if (found.push(letter) >= limit) break;
+      }
+      return found;
+    },
+    redrive: (subscription, limit, timeoutMs) =>
+      redrive({ ...lettersOf(subscription, timeoutMs), limit, clock, random }),
     async close() {
       probing.cancel();
-      publisher.close();
+      await publisher.close();
       await peer.close(0);
       await engine.close();
       await dialer.close();

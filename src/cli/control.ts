@@ -13,6 +13,7 @@ import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import { systemRandom } from '../core/random.ts';
+import type { DeadLetter } from '../events/dead-letters.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
 
@@ -29,6 +30,14 @@ export interface ControlMethods {
     output: unknown;
   };
   $publish: { input: { readonly topic: string; readonly event: unknown; readonly timeoutMs: number }; output: null };
+  $deadLetters: {
+    input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
+    output: readonly DeadLetter[];
+  };
+  $redrive: {
+    input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
+    output: number;
+  };
 }
 
 export type ControlAnswers = {

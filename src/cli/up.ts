@@ -164,6 +164,8 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
         await linked(link).publish(topic, event, timeoutMs);
         return null;
       },
+      $deadLetters: ({ subscription, limit, timeoutMs }) => linked(link).deadLetters(subscription, limit, timeoutMs),
+      $redrive: ({ subscription, limit, timeoutMs }) => linked(link).redrive(subscription, limit, timeoutMs),
     });
     await supervisor.start(former);
     started = true;
