@@ -15,7 +15,12 @@ export function slotOf(memberId: string): string {
 }
 
 /** Members in order of rank for a partition; the first `replicas` of them keep it. */
-export function placement(service: string, partition: number, memberIds: readonly string[], replicas: number): string[] {
+export function placement(
+  service: string,
+  partition: number,
+  memberIds: readonly string[],
+  replicas: number,
+): string[] {
   return ranking(service, partition, memberIds).slice(0, replicas);
 }
 

@@ -113,7 +113,9 @@ function readParts(bytes: Uint8Array): unknown[] {
   } catch (cause) {
     throw new TandemError('CORRUPT', 'a log entry cannot be decoded', { cause });
   }
-  const whole = Array.isArray(parts) && (parts[0] !== entryFormat || (parts.length === 10 && Array.isArray(parts[8]) && Array.isArray(parts[9])));
+  const whole =
+    Array.isArray(parts) &&
+    (parts[0] !== entryFormat || (parts.length === 10 && Array.isArray(parts[8]) && Array.isArray(parts[9])));
   if (!whole) throw new TandemError('CORRUPT', 'a log entry has an unknown shape');
   return parts as unknown[];
 }

@@ -8,7 +8,15 @@ import { join } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { pack, unpack } from './codec.ts';
 import { Digest } from './digest.ts';
-import { type Capture, emptyHead, type Head, type ReplicaStore, type Row, type ScanOptions, type Write } from './store.ts';
+import {
+  type Capture,
+  emptyHead,
+  type Head,
+  type ReplicaStore,
+  type Row,
+  type ScanOptions,
+  type Write,
+} from './store.ts';
 
 type RowKey = [table: string, key: string];
 type Rows = Database<Uint8Array, RowKey>;

@@ -1,6 +1,14 @@
 /** A replica's rows in memory, for tests, `dev` and the simulator. Each table is a map plus its keys in order, sorted when scanned. */
 import { Digest } from './digest.ts';
-import { type Capture, emptyHead, type Head, type ReplicaStore, type Row, type ScanOptions, type Write } from './store.ts';
+import {
+  type Capture,
+  emptyHead,
+  type Head,
+  type ReplicaStore,
+  type Row,
+  type ScanOptions,
+  type Write,
+} from './store.ts';
 
 class MemoryTable {
   readonly rows = new Map<string, Uint8Array>();

@@ -47,8 +47,13 @@ export class Replica {
   readonly store: ReplicaStore;
   readonly #options: ReplicaOptions;
   readonly #listeners = new Set<(applied: readonly Applied[]) => void>();
+  readonly #replaced = new Set<() => void>();
   readonly #waiters: Waiters;
   readonly #stop = new AbortController();
+  /** One round of following; ended when what is here must be looked at anew. */
+  #round = new AbortController();
+  /** Identity of the log that this replica has seen; outlives a copy that is thrown away. */
+  #known = '';
   #state: State = 'opening';
   #failure: TandemError | undefined;
   #tailSeen = 0;
@@ -87,6 +92,7 @@ export class Replica {
   async close(): Promise<void> {
     this.#state = 'closed';
     this.#stop.abort();
+    this.#round.abort();
     this.#waiters.failAll(new TandemError('CLOSED', `the replica of ${this.log} was closed`));
     await this.#running;
     await this.store.close();
@@ -96,6 +102,12 @@ export class Replica {
   onApplied(listener: (applied: readonly Applied[]) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
+  }
+
+  /** Tells that all rows were replaced at once, or that this replica stopped for good. */
+  onReplaced(listener: () => void): () => void {
+    this.#replaced.add(listener);
+    return () => this.#replaced.delete(listener);
   }
 
   /** A tail that someone told us of; the difference to our position is the staleness of eventual reads. */
@@ -148,12 +160,17 @@ export class Replica {
   async #run(): Promise<void> {
     const { clock, random, logger } = this.#options;
     for (let attempt = 0; !this.#stop.signal.aborted; attempt++) {
+      this.#round = new AbortController();
+      const { signal } = this.#round;
       try {
         await this.#begin();
-        this.#state = this.#stop.signal.aborted ? 'closed' : 'ready';
+        if (this.#stop.signal.aborted) return;
+        if (signal.aborted) continue;
+        this.#state = 'ready';
         this.#waiters.advance(this.head.position);
         attempt = 0;
-        for await (const entries of this.#options.engine.log.follow(this.log, this.head.position + 1, this.#stop.signal)) {
+        for await (const entries of this.#options.engine.log.follow(this.log, this.head.position + 1, signal)) {
+          if (signal.aborted) break;
           await this.#take(entries);
         }
       } catch (thrown) {
@@ -189,9 +206,18 @@ export class Replica {
       throw this.#lost(0);
     }
     const genesis = { incarnation: random.id(), service, partition, partitions };
-    const body = encodeEntry({ parent: '', author: instance, epoch: 0, time: clock.now(), genesis, writes: [], emitted: [] });
+    const body = encodeEntry({
+      parent: '',
+      author: instance,
+      epoch: 0,
+      time: clock.now(),
+      genesis,
+      writes: [],
+      emitted: [],
+    });
     const result = await engine.log.append(this.log, 0, [body], { deadline: this.#deadline() });
-    if (result.kind === 'unknown') throw new TandemError('UNAVAILABLE', 'the fate of a genesis entry is unknown; looking again');
+    if (result.kind === 'unknown')
+      throw new TandemError('UNAVAILABLE', 'the fate of a genesis entry is unknown; looking again');
     return this.#barrier();
   }
 
@@ -213,12 +239,21 @@ export class Replica {
 
   async #quarantine(): Promise<void> {
     const { head } = this;
-    this.#options.logger.error('a replica does not fit its log: quarantined, rebuilding', { log: this.log, position: head.position });
+    this.#options.logger.error('a replica does not fit its log: quarantined, rebuilding', {
+      log: this.log,
+      position: head.position,
+    });
     this.rebuilds++;
-    this.#state = 'opening';
-    const known = head.incarnation;
+    if (this.#state === 'ready') this.#state = 'opening';
+    this.#round.abort();
+    this.#remember();
     this.store.replace([], emptyHead);
-    await this.#refuseOtherIncarnation(known);
+    for (const listener of this.#replaced) listener();
+    await this.#refuseOtherIncarnation(this.#known);
+  }
+
+  #remember(): void {
+    if (this.head.incarnation !== '') this.#known = this.head.incarnation;
   }
 
   /** A log that begins anew under another identity is not a repair of ours but a loss. */
@@ -233,18 +268,29 @@ export class Replica {
     }
     const found = first[0] && decodeEntry(first[0].body).genesis?.incarnation;
     if (found && found !== known) {
-      throw new TandemError('LOG_LOST', `${this.log} was re-created: this instance knew incarnation ${known}, the engine has ${found}`);
+      throw this.#recreated(found);
     }
   }
 
   async #loadSnapshot(): Promise<void> {
     const snapshot = await latestSnapshot(this.#options, this.#options.service, this.#options.partition);
     if (!snapshot) {
-      throw new TandemError('LOG_LOST', `${this.log} is trimmed past position ${this.head.position} and no snapshot of it can be read`);
+      throw new TandemError(
+        'LOG_LOST',
+        `${this.log} is trimmed past position ${this.head.position} and no snapshot of it can be read`,
+      );
     }
     if (snapshot.head.position <= this.head.position) return;
+    this.#remember();
+    if (this.#known !== '' && snapshot.head.incarnation !== this.#known) {
+      throw this.#recreated(snapshot.head.incarnation);
+    }
     this.store.replace(snapshot.rows, snapshot.head);
-    this.#options.logger.info('a replica was loaded from a snapshot', { log: this.log, position: snapshot.head.position });
+    for (const listener of this.#replaced) listener();
+    this.#options.logger.info('a replica was loaded from a snapshot', {
+      log: this.log,
+      position: snapshot.head.position,
+    });
   }
 
   /** Applies what is new of `entries`. Checks happen before, the commit is one for all of them. */
@@ -284,7 +330,10 @@ export class Replica {
     if (this.head.position !== at - 1 || this.head.hash !== head.hash) return;
     if (head.position === 0) throw new TandemError('CORRUPT', `${this.log} does not begin with a genesis entry`);
     this.foreignSkipped++;
-    this.#options.logger.error('a foreign entry was skipped: it does not continue the chain', { log: this.log, position: at });
+    this.#options.logger.error('a foreign entry was skipped: it does not continue the chain', {
+      log: this.log,
+      position: at,
+    });
     const { digest: _, ...rest } = head;
     this.store.commit([], { ...rest, position: at });
     this.#waiters.advance(at);
@@ -296,9 +345,14 @@ export class Replica {
     }
     const { partitions, service, partition } = this.#options;
     if (!entry.genesis) return;
+    const { incarnation } = entry.genesis;
+    if (this.#known !== '' && incarnation !== this.#known) throw this.#recreated(incarnation);
     if (entry.genesis.partitions !== partitions) throw wrongPartitions(service, partitions, entry.genesis.partitions);
     if (entry.genesis.service !== service || entry.genesis.partition !== partition) {
-      throw new TandemError('CORRUPT', `${this.log} holds the data of ${entry.genesis.service}/${entry.genesis.partition}`);
+      throw new TandemError(
+        'CORRUPT',
+        `${this.log} holds the data of ${entry.genesis.service}/${entry.genesis.partition}`,
+      );
     }
   }
 
@@ -327,7 +381,8 @@ export class Replica {
 
   /** Ends this round of following; the next begins with all checks. */
   #again(reason: string): never {
-    this.#state = 'opening';
+    if (this.#state === 'ready') this.#state = 'opening';
+    this.#round.abort();
     throw new TandemError('UNAVAILABLE', `${this.log}: ${reason}`);
   }
 
@@ -342,6 +397,13 @@ export class Replica {
     }
   }
 
+  #recreated(found: string): TandemError {
+    return new TandemError(
+      'LOG_LOST',
+      `${this.log} was re-created: this instance knew incarnation ${this.#known}, the engine has ${found}`,
+    );
+  }
+
   #lost(tail: number): TandemError {
     return new TandemError(
       'LOG_LOST',
@@ -352,6 +414,7 @@ export class Replica {
   /** Stops for good: nothing wrong is served. Also called when a barrier shows that the log is shorter than this replica. */
   fail(error: TandemError): void {
     this.#stop.abort();
+    this.#round.abort();
     this.#fail(error);
   }
 
@@ -361,6 +424,7 @@ export class Replica {
     this.#failure = error;
     this.#options.logger.error('a replica stopped', { log: this.log, code: error.code, message: error.message });
     this.#waiters.failAll(error);
+    for (const listener of this.#replaced) listener();
   }
 
   #deadline(): number {

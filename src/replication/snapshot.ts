@@ -27,7 +27,12 @@ const chunkBytes = 2_097_152;
 const kept = 2;
 
 /** Writes and verifies a snapshot; older ones beyond the newest two are removed. Releases the capture. */
-export async function writeSnapshot(context: SnapshotContext, service: string, partition: number, capture: Capture): Promise<void> {
+export async function writeSnapshot(
+  context: SnapshotContext,
+  service: string,
+  partition: number,
+  capture: Capture,
+): Promise<void> {
   const { engine } = context;
   const { head } = capture;
   const name = snapshotName(service, partition, head.position);
@@ -67,7 +72,11 @@ export async function latestSnapshot(
 }
 
 /** Positions of the verified snapshots, oldest first. */
-export async function snapshotPositions(context: SnapshotContext, service: string, partition: number): Promise<number[]> {
+export async function snapshotPositions(
+  context: SnapshotContext,
+  service: string,
+  partition: number,
+): Promise<number[]> {
   const names = await context.engine.blobs.list(prefixOf(service, partition), at(context));
   return names
     .filter(name => name.endsWith('/manifest'))

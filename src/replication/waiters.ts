@@ -47,8 +47,39 @@ export class Waiters {
   }
 }
 
+/** The wait of one caller on something shared, which goes on without it. */
+export function waitFor<T>(
+  clock: Clock,
+  shared: Promise<T>,
+  deadline: number,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => end(() => reject(canceled()));
+    const timer = Number.isFinite(deadline)
+      ? clock.after(deadline - clock.monotonic(), () => end(() => reject(tooLate())))
+      : undefined;
+    const end = (settle: () => void): void => {
+      timer?.cancel();
+      signal?.removeEventListener('abort', onAbort);
+      settle();
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    shared.then(
+      value => end(() => resolve(value)),
+      error => end(() => reject(error)),
+    );
+  });
+}
+
+function tooLate(): TandemError {
+  return new TandemError('DEADLINE_EXCEEDED', 'the log did not answer in time', { outcome: 'not-done' });
+}
+
 function late(position: number): TandemError {
-  return new TandemError('DEADLINE_EXCEEDED', `the replica did not reach position ${position} in time`, { outcome: 'not-done' });
+  return new TandemError('DEADLINE_EXCEEDED', `the replica did not reach position ${position} in time`, {
+    outcome: 'not-done',
+  });
 }
 
 function canceled(): TandemError {

@@ -3,7 +3,8 @@
  * were applied; older ones from the log.
  */
 import type { Clock } from '../core/clock.ts';
-import type { Engine } from '../log/engine.ts';
+import { TandemError } from '../core/errors.ts';
+import type { Engine, Entry } from '../log/engine.ts';
 import { chainHash, decodeEntry, type LogEntry } from '../replication/entry.ts';
 import type { Applied, Replica } from '../replication/replica.ts';
 import type { EmittedBatch, EmittedEvent } from './keyspace.ts';
@@ -72,25 +73,46 @@ export class EmittedRing {
     if (next >= this.#from && next <= this.#to) {
       return { through: this.#to, events: this.#events.filter(event => event.position >= next) };
     }
+    return this.#fromLog(next, 1);
+  }
+
+  /**
+   * Reads a few entries more than asked (`back`), because only the chain tells which entry the replicas skipped as foreign.
+   * When the entries before contradict the first one, one of them is foreign, and a longer look back decides.
+   */
+  async #fromLog(next: number, back: number): Promise<EmittedBatch | undefined> {
     const applied = this.#replica.head.position;
-    const deadline = this.#clock.monotonic() + this.#timeoutMs;
-    const entries = await this.#engine.log.read(this.#replica.log, Math.max(1, next - 1), readBytes, { deadline });
+    const first = Math.max(1, next - back);
     let parent: string | undefined;
+    let sure = first === 1;
     let through = 0;
     const events: EmittedEvent[] = [];
-    for (const { position, body } of entries) {
+    for (const { position, body } of await this.#read(first, next)) {
       if (position > applied) break;
       const entry = decodeEntry(body);
       if (parent !== undefined && entry.parent !== parent) {
-        through = position; // foreign: skipped here as the replica skipped it
+        if (!sure && first > 1) return this.#fromLog(next, back * 16);
+        if (position >= next) through = position;
         continue;
       }
+      if (parent !== undefined) sure = true;
       parent = chainHash(body);
       if (position < next) continue;
       through = position;
       for (const event of eventsOf(position, entry)) events.push(event);
     }
     return through >= next ? { through, events } : undefined;
+  }
+
+  async #read(first: number, next: number): Promise<readonly Entry[]> {
+    const { log } = this.#replica;
+    const options = { deadline: this.#clock.monotonic() + this.#timeoutMs };
+    try {
+      return await this.#engine.log.read(log, first, readBytes, options);
+    } catch (thrown) {
+      if (TandemError.from(thrown).code !== 'NOT_FOUND' || first === next) throw thrown;
+      return this.#engine.log.read(log, next, readBytes, options); // what was before is trimmed
+    }
   }
 }
 

@@ -166,7 +166,7 @@ export interface Keyspace extends Closable {
   /** Partitions held here. */
   held(): readonly number[];
   scope<T extends Tables = Tables>(options: ScopeOptions): Scope<T>;
-  /** Answers `$read`, `$scan`, `$watch`, `$barrier`, `$transaction-status`. */
+  /** Answers `$read`, `$scan`, `$watch` of instances that do not hold the partition. */
   readonly answer: Answerer;
   handles(method: string): boolean;
   /** Resolves when every partition placed here is caught up. @throws CONFIG, LOG_LOST, or UNAVAILABLE at the deadline. */

@@ -10,6 +10,7 @@ import { every, sleep, type Timer } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { CallMeta } from '../core/meta.ts';
+import { backoffMs } from '../core/random.ts';
 import type { Member, PartitionBeat } from '../failure-detection/beat.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { ranking } from '../partitioning/placement.ts';
@@ -24,7 +25,7 @@ import type {
   SystemPart,
 } from './keyspace.ts';
 import { Partition } from './partition.ts';
-import { answerRead, type RangeForm, RemoteReads, type RowForm } from './remote-reads.ts';
+import { answerRemote, type RemoteForm, RemoteReads } from './remote-reads.ts';
 import { Roster } from './roster.ts';
 import { CallScope, type RowCodec } from './scope.ts';
 import { isReadyReplica, succession } from './succession.ts';
@@ -42,6 +43,9 @@ export const stateDefaults: StateSettings = {
   tickMs: 100,
 };
 
+const claimPauseMsMax = 2000;
+const claimsForgottenMs = 10_000;
+
 type WritingListener = (partition: number, writing: boolean) => void;
 
 /** Opens at once; `ready` tells when its partitions are caught up. */
@@ -58,7 +62,8 @@ class OpenKeyspace implements Keyspace {
   readonly #settings: StateSettings;
   readonly #codecs: ReadonlyMap<string, TableCodec>;
   readonly #held = new Map<number, Partition>();
-  readonly #closing = new Set<Promise<void>>();
+  /** By partition: opening one again waits for the former replica's end, so that two never share a store. */
+  readonly #closing = new Map<number, Promise<void>>();
   readonly #roster: Roster;
   readonly #remote: RemoteReads;
   readonly #listeners = new Set<WritingListener>();
@@ -67,6 +72,9 @@ class OpenKeyspace implements Keyspace {
   readonly #listeningSince: number;
   #looking: Promise<void> | undefined;
   #lookAgain = false;
+  /** Partitions placed here by the last look. */
+  #placed: readonly number[] = [];
+  #openFailure: unknown;
   #draining = false;
   #closed = false;
 
@@ -110,21 +118,28 @@ class OpenKeyspace implements Keyspace {
     const { service, instance } = this.#options;
     const ids = this.#roster.ids();
     const opening: Promise<void>[] = [];
+    const all: number[] = [];
     for (let number = 0; number < this.partitions; number++) {
       const ranked = ranking(service, number, ids);
       const placed = ranked.slice(0, this.#options.replicas).includes(instance);
+      if (placed) all.push(number);
       const partition = this.#held.get(number);
       if (partition) {
-        partition.leaving = !placed;
+        partition.leavingFrom = placed ? undefined : (partition.leavingFrom ?? partition.replica.head.position);
         partition.show();
         this.#succeed(partition, ranked);
         if (!placed) this.#leave(partition);
       } else if (placed) opening.push(this.#open(number));
     }
-    await Promise.all(opening);
+    this.#placed = all;
+    // All are awaited, so that no later look opens what is still opening.
+    const failed = (await Promise.allSettled(opening)).find(({ status }) => status === 'rejected');
+    this.#openFailure = failed?.status === 'rejected' ? failed.reason : undefined;
+    if (failed) throw this.#openFailure;
   }
 
   async #open(number: number): Promise<void> {
+    await this.#closing.get(number);
     const store = await this.#options.openStore(number);
     if (this.#closed) return store.close();
     const partition: Partition = new Partition({
@@ -134,6 +149,8 @@ class OpenKeyspace implements Keyspace {
       store,
       knownElsewhere: () => this.#others(number).some(line => line.position > 0),
       followers: () => this.#others(number).map(line => line.position),
+      heir: () => this.#holders(number)[0]?.beat.id ?? '',
+      onEpoch: () => void this.look(),
       onWriting: writing => {
         for (const listener of this.#listeners) listener(number, writing);
       },
@@ -144,18 +161,20 @@ class OpenKeyspace implements Keyspace {
   /** Rule 7: take over, stay, or hand on to a better-ranked replica after a grace. */
   #succeed(partition: Partition, ranked: readonly string[]): void {
     if (!partition.replica.ready) return;
-    const { instance, registry, clock } = this.#options;
+    const { instance, registry, clock, engine } = this.#options;
     const now = clock.monotonic();
+    const leaving = partition.leavingFrom !== undefined;
     const step = succession({
       self: instance,
       head: partition.replica.head,
       partition: partition.number,
-      ranked: partition.leaving ? ranked.filter(id => id !== instance) : ranked,
+      ranked: leaving ? ranked.filter(id => id !== instance) : ranked,
       member: id => registry.member(id),
       listeningMs: now - this.#listeningSince,
       unheardGraceMs: this.#settings.unheardGraceMs,
+      connected: engine.bus.connected,
     });
-    if (step.kind === 'claim' && !partition.leaving) partition.pipeline.claim();
+    if (step.kind === 'claim' && !leaving) this.#claim(partition, now);
     if (step.kind !== 'better') partition.betterSince = undefined;
     else {
       partition.betterSince ??= now;
@@ -164,20 +183,31 @@ class OpenKeyspace implements Keyspace {
     partition.housekeep();
   }
 
+  /** Two that do not hear each other would claim in turns: each waits longer after each claim that did not last. */
+  #claim(partition: Partition, now: number): void {
+    const { random } = this.#options;
+    if (now < partition.claimAgainAt) return;
+    partition.claims = now - partition.claimAgainAt > claimsForgottenMs ? 0 : partition.claims + 1;
+    partition.claimAgainAt = now + this.#settings.tickMs + backoffMs(random, partition.claims, 50, claimPauseMsMax);
+    partition.pipeline.claim();
+  }
+
   /** Rule 8: data goes only when enough others have it, and never while this instance writes it. */
   #leave(partition: Partition): void {
-    const { position, writer } = partition.replica.head;
-    const elsewhere = this.#others(partition.number).filter(line => line.ready && line.position >= position).length;
+    const { number, leavingFrom = 0 } = partition;
+    // Beats lag behind a busy log: what counts is what this replica held when it was told to go; the log has the rest.
+    const elsewhere = this.#others(number).filter(line => line.ready && line.position >= leavingFrom).length;
+    const { writer } = partition.replica.head;
     if (elsewhere < this.#options.replicas || writer === this.#options.instance || partition.pipeline.pending > 0)
       return;
-    this.#held.delete(partition.number);
+    this.#held.delete(number);
     const closed = partition
       .close()
       .catch(thrown =>
         this.#options.logger.warn('closing a partition failed', { message: TandemError.from(thrown).message }),
       )
-      .finally(() => this.#closing.delete(closed));
-    this.#closing.add(closed);
+      .finally(() => this.#closing.delete(number));
+    this.#closing.set(number, closed);
   }
 
   /** What the other living members say of a partition. */
@@ -213,7 +243,7 @@ class OpenKeyspace implements Keyspace {
     return [...this.#held.values()].map(({ number, replica, writing }) => ({
       partition: number,
       ready: replica.ready && !this.#draining,
-      epoch: writing ? replica.head.epoch : 0,
+      epoch: writing && replica.ready ? replica.head.epoch : 0,
       position: replica.head.position,
     }));
   }
@@ -221,24 +251,19 @@ class OpenKeyspace implements Keyspace {
   route(partition: number, reads: boolean): Route {
     const held = this.#held.get(partition);
     const here = held?.replica.ready ? held : undefined;
-    if (here && (reads || here.writing)) return { here: true };
+    if (here && (reads || (here.writing && !this.#draining))) return { here: true };
     const { registry, instance, service } = this.#options;
-    if (here) {
-      const writer = registry.member(here.replica.head.writer);
-      if (writer && writer.beat.id !== instance && isReadyReplica(writer, partition))
-        return { here: false, member: writer };
-    }
+    const named = here && registry.member(here.replica.head.writer || here.replica.head.heir);
+    if (named && named.beat.id !== instance && isReadyReplica(named, partition)) return { here: false, member: named };
     const holders = this.#holders(partition);
-    const claimed = holders.filter(
-      ({ beat }) => (beat.partitions.find(line => line.partition === partition)?.epoch ?? 0) > 0,
-    );
+    // A beat may still claim an epoch that the log, as it is known here, has ended.
+    const ended = here?.replica.head.epoch ?? 0;
+    const claimed = holders.filter(member => epochOf(member, partition) > ended);
     const best = claimed.sort((a, b) => epochOf(b, partition) - epochOf(a, partition))[0] ?? holders[0];
-    if (here && !this.#draining) {
-      const rank = best ? ranking(service, partition, [instance, best.beat.id]) : [instance];
-      // Without a writer the better-ranked of the two takes it; safety needs no agreement on that.
-      if (claimed.length === 0 && rank[0] === instance) return { here: true };
-      if (!best) return { here: true };
-    }
+    // Without a writer the better-ranked of the two takes it; safety needs no agreement on that.
+    const mine =
+      claimed.length === 0 && (!best || ranking(service, partition, [instance, best.beat.id])[0] === instance);
+    if (here && !this.#draining && mine) return { here: true };
     if (best) return { here: false, member: best };
     throw new TandemError('UNAVAILABLE', `no replica of partition ${partition} of '${service}' is ready`, {
       details: { partition },
@@ -266,9 +291,18 @@ class OpenKeyspace implements Keyspace {
       partitions: this.partitions,
       partitionOf: key => this.partitionOf(key),
       local: number => this.#local(number),
+      moved: number => this.#moved(number),
       remote: this.#remote,
       clock: this.#options.clock,
       random: this.#options.random,
+    });
+  }
+
+  /** Names an instance that has it, where one is known. */
+  #moved(partition: number): TandemError {
+    const instance = this.#holders(partition)[0]?.beat.id;
+    return new TandemError('MOVED', `partition ${partition} of '${this.service}' is not ready at this instance`, {
+      details: instance === undefined ? { partition } : { partition, instance },
     });
   }
 
@@ -278,45 +312,51 @@ class OpenKeyspace implements Keyspace {
   }
 
   handles(method: string): boolean {
-    return method === '$read' || method === '$scan';
+    return method === '$read' || method === '$scan' || method === '$watch';
   }
 
-  answer = (incoming: Incoming): Promise<Reply> =>
-    answerRead(incoming, (level, meta: CallMeta) => {
-      const body = incoming.body as (RowForm | RangeForm) & { partition: number; degrade?: 'eventual' };
-      const partition = this.#local(body.partition);
-      if (!partition) throw new TandemError('MOVED', 'this instance does not hold that partition');
-      const session = Session.fromForm(meta.session);
-      const { deadline, signal } = incoming;
-      const scope = new CallScope(
-        { partition: body.partition, level, degrade: body.degrade, session, deadline, signal, request: { id: '' } },
-        {
-          codecs: new Map([[body.table, rawRows]]),
-          tables: new Map(),
-          partitions: this.partitions,
-          partitionOf: () => body.partition,
-          local: number => this.#local(number),
-          remote: this.#remote,
-          clock: this.#options.clock,
-          random: this.#options.random,
-        },
-      );
-      const reader = scope.tables[body.table]!;
-      const value =
-        'key' in body
-          ? reader.get(body.key)
-          : collect(reader.scan(body.prefix, body.limit === undefined ? {} : { limit: body.limit }));
-      return { scope, value };
-    });
+  /** Never sends the question on: who does not hold the partition says so. */
+  answer = async (incoming: Incoming): Promise<Reply> => {
+    const form = incoming.body as RemoteForm;
+    const partition = this.#local(form.partition);
+    if (!partition) throw this.#moved(form.partition);
+    const { consistency: level = 'sequential', session: past } = (incoming.meta ?? {}) as CallMeta;
+    const { deadline } = incoming;
+    const { degrade } = form;
+    const answered = new AbortController();
+    const signal = form.known === undefined ? incoming.signal : AbortSignal.any([incoming.signal, answered.signal]);
+    const session = Session.fromForm(past);
+    const scope = new CallScope(
+      { partition: form.partition, level, degrade, session, deadline, signal, request: { id: '' } },
+      {
+        codecs: new Map([[form.table, rawRows]]),
+        tables: new Map(),
+        partitions: this.partitions,
+        partitionOf: () => form.partition,
+        local: () => partition,
+        moved: number => this.#moved(number),
+        remote: this.#remote,
+        clock: this.#options.clock,
+        random: this.#options.random,
+      },
+    );
+    try {
+      return await answerRemote(form, scope, { clock: this.#options.clock, deadline, signal });
+    } finally {
+      answered.abort();
+    }
+  };
 
   async ready(deadline: number): Promise<void> {
     const { clock } = this.#options;
     for (;;) {
       await this.look();
       await Promise.all([...this.#held.values()].map(partition => this.#caughtUp(partition, deadline)));
-      if ([...this.#held.values()].every(({ replica }) => replica.ready)) return;
-      if (clock.monotonic() >= deadline)
-        throw new TandemError('UNAVAILABLE', `the partitions of '${this.service}' did not catch up in time`);
+      if (this.#placed.every(number => this.#held.get(number)?.replica.ready)) return;
+      if (clock.monotonic() >= deadline) {
+        const why = this.#openFailure === undefined ? '' : `: ${TandemError.from(this.#openFailure).message}`;
+        throw new TandemError('UNAVAILABLE', `the partitions of '${this.service}' did not catch up in time${why}`);
+      }
       await sleep(clock, 10);
     }
   }
@@ -370,18 +410,12 @@ class OpenKeyspace implements Keyspace {
     await this.#looking;
     const open = [...this.#held.values()];
     this.#held.clear();
-    await Promise.all([...open.map(partition => partition.close()), ...this.#closing]);
+    await Promise.all([...open.map(partition => partition.close()), ...this.#closing.values()]);
   }
 }
 
 /** Rows as they lie in the store: the asker decodes them, since it is the one who knows the table. */
 const rawRows: RowCodec = { decode: bytes => bytes };
-
-async function collect(rows: AsyncIterable<readonly [string, unknown]>): Promise<(readonly [string, unknown])[]> {
-  const all: (readonly [string, unknown])[] = [];
-  for await (const row of rows) all.push(row);
-  return all;
-}
 
 function epochOf(member: Member, partition: number): number {
   return member.beat.partitions.find(line => line.partition === partition)?.epoch ?? 0;

@@ -57,6 +57,9 @@ export class Partition {
   betterSince: number | undefined;
   /** Where this replica was when it was no longer placed here; undefined while it is. */
   leavingFrom: number | undefined;
+  /** Claims in a row that did not last, and when the next may go out (monotonic ms). */
+  claims = 0;
+  claimAgainAt = 0;
 
   constructor(context: PartitionContext) {
     this.#c = context;

@@ -35,7 +35,8 @@ interface InFlight {
   /** Undefined for a barrier, which carries only checks. */
   readonly append: { readonly body: Uint8Array; readonly hash: string; readonly entry: LogEntry } | undefined;
 }
-type Fate = 'accepted' | 'conflict' | 'not-sent';
+/** `undecided`: this replica stopped while nobody could say. */
+type Fate = 'accepted' | 'conflict' | 'not-sent' | 'undecided';
 
 /** Room for what an entry holds beside its transactions. */
 const entryOverheadBytes = 16_384;
@@ -72,13 +73,17 @@ export class Pipeline {
   }
 
   submit(task: Task): void {
-    if (this.#closed) return task.reject(this.#closed);
+    if (this.#closed) {
+      task.reject(this.#closed);
+      return;
+    }
     if (this.pending >= this.#o.settings.transactionsQueuedMax) {
-      return task.reject(
+      task.reject(
         new TandemError('OVERLOADED', `${this.pending} transactions wait for this partition`, {
           details: { retryAfterMs: 50 },
         }),
       );
+      return;
     }
     this.#queue.push(task);
     this.#watchDeadlines();
@@ -250,7 +255,7 @@ export class Pipeline {
   async #decide(expected: number, append: NonNullable<InFlight['append']>): Promise<Fate> {
     const { engine, replica, clock, random, logger } = this.#o;
     for (let attempt = 0; ; attempt++) {
-      if (replica.state === 'failed' || replica.state === 'closed') return 'conflict';
+      if (replica.state === 'failed' || replica.state === 'closed') return 'undecided';
       try {
         const deadline = this.#engineDeadline();
         const result = await engine.log.append(replica.log, expected, [append.body], { deadline });
@@ -286,6 +291,11 @@ export class Pipeline {
     const { replica } = this.#o;
     assert(this.#inFlight === inFlight, 'one append in flight per partition');
     this.#inFlight = undefined;
+    if (fate === 'undecided') {
+      for (const task of inFlight.group.tasks()) reject(task, unknownFate('this replica stopped'));
+      this.close(this.#gone());
+      return;
+    }
     if (fate !== 'accepted') {
       const again = [...inFlight.group.tasks(), ...this.#group.tasks()];
       if (fate === 'conflict') this.conflicts++;
@@ -339,7 +349,9 @@ export class Pipeline {
 
   #gone(): TandemError {
     const { replica } = this.#o;
-    return replica.failure ?? new TandemError('CLOSED', `the replica of ${replica.log} is closed`);
+    if (!replica.failure) return new TandemError('CLOSED', `the replica of ${replica.log} is closed`);
+    const { code, message } = replica.failure;
+    return new TandemError(code, message, { outcome: 'not-done' }); // only what was never sent hears of it
   }
 
   /** Callers whose deadline ends first are told so: not done when it never ran into a sent group, else unknown. */

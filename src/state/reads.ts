@@ -23,12 +23,16 @@ export function untilFresh(
 }
 
 async function untilStrong(partition: Partition, deadline: number, signal: AbortSignal | undefined): Promise<void> {
-  await partition.replica.untilReady(deadline, signal);
+  const { replica, pipeline, barrier } = partition;
+  await replica.untilReady(deadline, signal);
   // While a slot is undecided nobody can say what a strong read must see (rule 6).
-  await withDeadline(partition, partition.pipeline.recovering, deadline, signal);
-  const position = await withDeadline(partition, partition.barrier.position(), deadline, signal);
-  await partition.replica.until(position as number, deadline, signal);
+  if (pipeline.recovering) await partition.withDeadline(pipeline.recovering, deadline, signal);
+  const position = await partition.withDeadline(barrier.position(), deadline, signal);
+  await replica.until(position, deadline, signal);
 }
+
+/** A position that takes longer than this to come is looked for at the engine: a token may be ahead of a log that lost entries. */
+const doubtMs = 250;
 
 async function untilSession(
   partition: Partition,
@@ -40,7 +44,7 @@ async function untilSession(
   await replica.untilReady(deadline, signal);
   const label = partition.label;
   const position = session.position(label);
-  if (position > 0) return replica.until(position, deadline, signal);
+  if (position > 0) return untilSeen(partition, position, deadline, signal);
   const prefix = `${replica.log}#`;
   for (const log of session.logs()) {
     if (!log.startsWith(prefix)) continue;
@@ -53,14 +57,29 @@ async function untilSession(
   if (session.overflowed) return untilStrong(partition, deadline, signal);
 }
 
-/** The wait of one reader on something shared. */
-export function withDeadline<T>(
+/** Rule 12: a token ahead of a fresh barrier of the same log is an alarm, not a wait. */
+async function untilSeen(
   partition: Partition,
-  shared: Promise<T> | undefined,
+  position: number,
   deadline: number,
   signal: AbortSignal | undefined,
-): Promise<T | undefined> | undefined {
-  if (!shared) return undefined;
-  const gaveUp = partition.replica.until(Number.MAX_SAFE_INTEGER, deadline, signal) as Promise<never>;
-  return Promise.race([shared, gaveUp]);
+): Promise<void> {
+  const { replica, barrier } = partition;
+  if (replica.ready && replica.head.position >= position) return;
+  const doubtAt = partition.monotonic() + doubtMs;
+  if (doubtAt < deadline) {
+    try {
+      return await replica.until(position, doubtAt, signal);
+    } catch (thrown) {
+      if (TandemError.from(thrown).code !== 'DEADLINE_EXCEEDED') throw thrown;
+    }
+    const tail = await partition.withDeadline(barrier.position(), deadline, signal);
+    if (tail < position) {
+      throw new TandemError(
+        'LOG_LOST',
+        `this session saw ${partition.label} up to ${position}, but it ends at ${tail}: acknowledged writes may be lost`,
+      );
+    }
+  }
+  return replica.until(position, deadline, signal);
 }

@@ -1,11 +1,11 @@
 /** Reads of partitions that this instance does not hold: asked of one that does, at the same level and session. */
-import type { Consistency } from '../contract/method.ts';
-import type { Incoming, Reply } from '../core/channel.ts';
+import type { Reply } from '../core/channel.ts';
 import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { CallMeta, ReplyMeta } from '../core/meta.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { Member } from '../failure-detection/beat.ts';
+import { murmur3 } from '../partitioning/hash.ts';
 import type { Scope, ScopeOptions, Sender } from './keyspace.ts';
 
 export interface RemoteReadsOptions {
@@ -23,6 +23,17 @@ export interface RangeForm {
   readonly table: string;
   readonly prefix: string;
   readonly limit: number | undefined;
+}
+/** What travels: `key` for `$read` and `$watch`, `prefix` for `$scan`. */
+export interface RemoteForm {
+  readonly partition: number;
+  readonly table: string;
+  readonly key?: string;
+  readonly prefix?: string;
+  readonly limit?: number | undefined;
+  readonly degrade?: 'eventual' | undefined;
+  /** For `$watch`: print of the row that the watcher has; answered when the row differs. */
+  readonly known?: string;
 }
 interface Answered<T> {
   readonly value: T;
@@ -50,12 +61,30 @@ export class RemoteReads {
     return { value: value as readonly (readonly [string, Uint8Array])[], meta };
   }
 
-  /** Watching elsewhere: asks for the row again and again is not watching, so the call has to go where the row is. */
-  watch(_partition: number, _row: RowForm, _scope: ScopeOptions): AsyncIterable<Uint8Array> {
-    throw new TandemError(
-      'UNSUPPORTED',
-      'watch needs the row here: give the method a `key` that places it at the row’s partition',
-    );
+  /**
+   * One question waits at a holder until the row differs from what the watcher has, and is asked again after each answer:
+   * state, not history (rule 13), no queue anywhere, and any holder can go on where another ended. Ends when `signal` aborts.
+   */
+  async *watch(partition: number, row: RowForm, scope: ScopeOptions): AsyncGenerator<Answered<Uint8Array>> {
+    const { clock, random } = this.#options;
+    let known = '';
+    for (let failures = 0; !scope.signal?.aborted && clock.monotonic() < scope.deadline; ) {
+      const deadline = Math.min(scope.deadline, clock.monotonic() + watchMs);
+      try {
+        const body = { ...row, partition, degrade: scope.degrade, known };
+        const { value, meta } = await this.#ask('$watch', partition, body, { ...scope, deadline });
+        failures = 0;
+        const bytes = (value as Uint8Array | null) ?? undefined;
+        if (printOf(bytes) === known) continue;
+        known = printOf(bytes);
+        if (bytes) yield { value: bytes, meta };
+      } catch (thrown) {
+        if (scope.signal?.aborted) return;
+        const { code } = TandemError.from(thrown);
+        if (!again.has(code) && code !== 'DEADLINE_EXCEEDED') throw thrown;
+        await sleep(clock, backoffMs(random, failures++, 50, 1000), scope.signal);
+      }
+    }
   }
 
   /** Tries one holder after the other until the deadline. A read is always safe to repeat. */
@@ -93,15 +122,57 @@ export class RemoteReads {
 
 const again: ReadonlySet<string> = new Set(['UNAVAILABLE', 'INTERRUPTED', 'MOVED', 'CLOSED', 'OVERLOADED']);
 
-/** The other end: answers `$read` and `$scan` from a local replica, as a call's own reads would be. */
-export async function answerRead(
-  incoming: Incoming,
-  read: (
-    level: Consistency,
-    meta: CallMeta,
-  ) => { readonly scope: Pick<Scope, 'replyMeta'>; readonly value: Promise<unknown> },
-): Promise<Reply> {
-  const meta = (incoming.meta ?? {}) as CallMeta;
-  const { scope, value } = read(meta.consistency ?? 'sequential', meta);
-  return { body: (await value) ?? null, meta: scope.replyMeta() };
+/** One question of a watcher is open at most so long; the holder answers a little before. */
+const watchMs = 10_000;
+
+/** Tells one value of a row from another; empty when there is no row. */
+function printOf(bytes: Uint8Array | undefined): string {
+  if (!bytes) return '';
+  return `${murmur3(bytes, bytes.length, 1).toString(36)}.${murmur3(bytes, bytes.length, 2).toString(36)}.${bytes.length}`;
+}
+
+interface Until {
+  readonly clock: Clock;
+  readonly deadline: number;
+  readonly signal: AbortSignal;
+}
+
+/** The other end: answers from a local replica, as a call's own reads would be. */
+export async function answerRemote(form: RemoteForm, scope: Scope, until: Until): Promise<Reply> {
+  const reader = scope.tables[form.table]!;
+  if (form.prefix !== undefined) {
+    const rows: (readonly [string, unknown])[] = [];
+    const options = form.limit === undefined ? {} : { limit: form.limit };
+    for await (const row of reader.scan(form.prefix, options)) rows.push(row);
+    return { body: rows, meta: scope.replyMeta() };
+  }
+  const key = form.key ?? '';
+  let bytes = await reader.get(key);
+  if (form.known !== undefined && printOf(bytes as Uint8Array | undefined) === form.known) {
+    bytes = await changed(reader.watch(key), form.known, until, bytes);
+  }
+  return { body: bytes ?? null, meta: scope.replyMeta() };
+}
+
+/** The row's next value that differs from `known`, or `unchanged` when it is time to answer. */
+async function changed(
+  values: AsyncIterable<unknown>,
+  known: string,
+  until: Until,
+  unchanged: unknown,
+): Promise<unknown> {
+  const { clock, deadline, signal } = until;
+  const rows = values[Symbol.asyncIterator]();
+  const end = new AbortController();
+  const late = sleep(clock, Math.max(0, (deadline - clock.monotonic()) * 0.9), AbortSignal.any([signal, end.signal]));
+  try {
+    for (;;) {
+      const next = await Promise.race([rows.next(), late]);
+      if (!next || next.done) return unchanged;
+      if (printOf(next.value as Uint8Array) !== known) return next.value;
+    }
+  } finally {
+    end.abort();
+    void rows.return?.();
+  }
 }

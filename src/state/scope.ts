@@ -1,6 +1,9 @@
 /**
  * The data side of one call (data core, rule 11): reads at the call's level, local where this instance holds the key's
  * partition, else at an instance that does; transactions bound to the call's partition; and what the answer says about both.
+ * Reads of one call never go back, but each sees what is newest here: a view of several rows at one moment is a
+ * transaction without effects, which is answered like a strong read. (A snapshot kept open per call would need an end,
+ * which a stream's handler does not have, and in LMDB an open one keeps old pages from being used again.)
  */
 import type { TableReader, TransactOptions, Tx } from '../contract/context.ts';
 import type { Consistency } from '../contract/method.ts';
@@ -9,6 +12,7 @@ import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { ReplyMeta } from '../core/meta.ts';
 import type { Random } from '../core/random.ts';
+import type { ReplicaStore } from '../replication/store.ts';
 import type { Scope, ScopeOptions } from './keyspace.ts';
 import type { Partition } from './partition.ts';
 import { untilFresh } from './reads.ts';
@@ -28,6 +32,8 @@ export interface ScopeContext {
   readonly partitionOf: (key: string) => number;
   /** The partition, when it is held here and caught up. */
   readonly local: (partition: number) => Partition | undefined;
+  /** The error for one that is not. */
+  readonly moved: (partition: number) => TandemError;
   readonly remote: RemoteReads;
   readonly clock: Clock;
   readonly random: Random;
@@ -67,7 +73,7 @@ export class CallScope<T extends Tables> implements Scope<T> {
     }
     this.#steps.add(step);
     const partition = this.#context.local(number);
-    if (!partition) throw new TandemError('MOVED', 'this instance does not hold the partition of the key');
+    if (!partition) throw this.#context.moved(number);
     const { tables: codecs, partitions, random } = this.#context;
     const key = step ? { ...request, id: `${request.id}/${step}` } : request;
     const context = { codecs, partition: number, partitions, random, traceparent };
@@ -95,8 +101,8 @@ export class CallScope<T extends Tables> implements Scope<T> {
         const partition = this.#context.local(number);
         if (!partition) return this.#decoded(codec, await this.#remote(number, { table, key }));
         const wait = this.#fresh(partition);
-        if (wait) await wait;
-        return this.#decoded(codec, partition.replica.store.get(table, key));
+        const level = wait ? await wait : this.#options.level;
+        return this.#decoded(codec, this.#reading(partition, level).get(table, key));
       },
       scan: (prefix, options) => this.#scan(table, codec, prefix, options?.limit),
       watch: key => this.#watch(table, codec, key),
@@ -126,8 +132,8 @@ export class CallScope<T extends Tables> implements Scope<T> {
       return;
     }
     const wait = this.#fresh(partition);
-    if (wait) await wait;
-    const rows = [...partition.replica.store.scan(table, prefix, limit === undefined ? undefined : { limit })];
+    const level = wait ? await wait : this.#options.level;
+    const rows = [...this.#reading(partition, level).scan(table, prefix, limit === undefined ? undefined : { limit })];
     for (const [key, bytes] of rows) yield [key, codec.decode(bytes)];
   }
 
@@ -136,39 +142,42 @@ export class CallScope<T extends Tables> implements Scope<T> {
     const number = this.#context.partitionOf(key);
     const partition = this.#context.local(number);
     if (!partition) {
-      for await (const bytes of this.#context.remote.watch(number, { table, key }, this.#options))
-        yield codec.decode(bytes);
+      for await (const { value, meta } of this.#context.remote.watch(number, { table, key }, this.#options)) {
+        this.#noteReply(meta);
+        yield codec.decode(value);
+      }
       return;
     }
     const wait = this.#fresh(partition);
-    if (wait) await wait;
-    for await (const bytes of watchRow(partition, table, key, signal)) yield codec.decode(bytes);
+    const level = wait ? await wait : this.#options.level;
+    for await (const bytes of watchRow(partition, table, key, signal)) {
+      this.#reading(partition, level);
+      yield codec.decode(bytes);
+    }
   }
 
-  /** Waits for the call's level, once per partition and read; notes what the answer may say of it. */
-  #fresh(partition: Partition): Promise<void> | undefined {
+  /** Waits for the call's level and gives the level reached; undefined when there is nothing to wait for. */
+  #fresh(partition: Partition): Promise<Consistency> | undefined {
     const { level, session, deadline, signal, degrade } = this.#options;
     const { clock } = this.#context;
     const until = degrade ? clock.monotonic() + (deadline - clock.monotonic()) * degradeShare : deadline;
-    const wait = untilFresh(partition, level, session, until, signal);
-    if (!wait) {
-      this.#noteRead(partition, level);
-      return undefined;
-    }
-    return wait.then(
-      () => this.#noteRead(partition, level),
+    return untilFresh(partition, level, session, until, signal)?.then(
+      () => level,
       thrown => {
         const { code } = TandemError.from(thrown);
         if (!degrade || (code !== 'DEADLINE_EXCEEDED' && code !== 'UNAVAILABLE')) throw thrown;
         this.#degraded = true;
-        this.#noteRead(partition, 'eventual');
+        return 'eventual';
       },
     );
   }
 
-  #noteRead(partition: Partition, level: Consistency): void {
-    if (level !== 'eventual') this.#options.session.advance(partition.label, partition.replica.head.position);
-    this.#note(level, partition.replica.staleness());
+  /** Call it in the very step that reads: what the session notes must be the position that was read. */
+  #reading(partition: Partition, level: Consistency): ReplicaStore {
+    const { replica, label } = partition;
+    if (level !== 'eventual') this.#options.session.advance(label, replica.head.position);
+    this.#note(level, replica.staleness());
+    return replica.store;
   }
 
   /** The answer is as good as its weakest read. */
@@ -212,6 +221,9 @@ export async function* watchRow(
   try {
     let last: Uint8Array | undefined;
     while (!signal?.aborted) {
+      const { state, failure } = partition.replica;
+      if (state === 'closed' || state === 'failed')
+        throw failure ?? new TandemError('CLOSED', 'this instance no longer holds the row that is watched');
       const bytes = partition.replica.store.get(table, key);
       if (bytes && !(last && Buffer.compare(bytes, last) === 0)) {
         last = Uint8Array.from(bytes);

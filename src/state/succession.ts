@@ -3,6 +3,7 @@
  * do. It decides speed only; a wrong answer costs conflicts, never data.
  */
 import type { Member } from '../failure-detection/beat.ts';
+import { slotOf } from '../partitioning/placement.ts';
 import type { Head } from '../replication/store.ts';
 
 export interface SuccessionView {
@@ -15,6 +16,8 @@ export interface SuccessionView {
   /** Ms since this instance began to listen: before a while, a writer that was not heard yet is not taken for gone. */
   readonly listeningMs: number;
   readonly unheardGraceMs: number;
+  /** Whether the bus can be reached: who is cut off from it takes over only what the log hands to it. */
+  readonly connected: boolean;
 }
 export type Step =
   | { readonly kind: 'stay' }
@@ -36,6 +39,7 @@ export function succession(view: SuccessionView): Step {
   )
     return stay;
   if (head.heir === self && head.writer === '') return { kind: 'claim' };
+  if (!view.connected) return stay;
   return best === self ? { kind: 'claim' } : stay;
 }
 
@@ -48,6 +52,7 @@ export function isReadyReplica(member: Member | undefined, partition: number): b
 
 function isThere(view: SuccessionView, id: string): boolean {
   const member = view.member(id);
-  if (!member) return view.listeningMs < view.unheardGraceMs;
+  // A former life of this very slot is gone.
+  if (!member) return slotOf(id) !== slotOf(view.self) && view.listeningMs < view.unheardGraceMs;
   return member.verdict !== 'dead' && member.verdict !== 'stuck' && !member.beat.draining;
 }

@@ -1,0 +1,281 @@
+/**
+ * The data core as a cluster: real keyspaces on memory stores, one virtual clock, an engine of the caller's choice, and
+ * in place of registry and link something small that can be cut. A node's rows survive a kill, as LMDB's do; a new life
+ * of a slot begins with them. Calls travel as a client's would: to any node, forwarded once to where they belong.
+ */
+import { Session } from '../calling/session.ts';
+import type { Tables } from '../contract/table.ts';
+import type { Incoming, Reply, SendOptions } from '../core/channel.ts';
+import { type Clock, every, sleep } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import { silentLogger } from '../core/logger.ts';
+import type { SessionForm } from '../core/meta.ts';
+import { silentMeter } from '../core/meter.ts';
+import type { Random } from '../core/random.ts';
+import type { Beat, Member } from '../failure-detection/beat.ts';
+import type { Engine } from '../log/engine.ts';
+import type { Registry } from '../naming/registry.ts';
+import { memoryStores } from '../replication/memory-store.ts';
+import type { ReplicaStore } from '../replication/store.ts';
+import type { Keyspace, Scope, ScopeOptions, StateSettings } from '../state/keyspace.ts';
+import { openKeyspace } from '../state/open-keyspace.ts';
+import type { ReplicaState } from './convergence.ts';
+import type { ProcessClock, VirtualClock } from './virtual-clock.ts';
+
+export interface DataClusterOptions {
+  readonly clock: VirtualClock;
+  readonly random: Random;
+  /** The engine as a process with this clock sees it. */
+  readonly connect: (clock: ProcessClock, name: string) => Engine;
+  readonly tables: Tables;
+  readonly partitions: number;
+  readonly replicas: number;
+  readonly settings?: Partial<StateSettings>;
+}
+
+export interface DataNode {
+  readonly slot: string;
+  readonly id: string;
+  readonly clock: ProcessClock;
+  readonly engine: Engine;
+  readonly keyspace: Keyspace;
+  readonly stores: ReadonlyMap<number, ReplicaStore>;
+  /** SIGKILL. */
+  kill(): void;
+  /** Drains and closes, as a stop does. */
+  stop(): Promise<void>;
+}
+
+export type DataCall<R> = (scope: Scope) => Promise<R>;
+export interface CallOptions extends Omit<ScopeOptions, 'partition' | 'session'> {
+  readonly key: string;
+  readonly reads?: boolean;
+  readonly session?: SessionForm | undefined;
+}
+
+export interface DataCluster {
+  readonly nodes: ReadonlyMap<string, DataNode>;
+  start(slot: string): Promise<DataNode>;
+  /** Runs `work` where the call belongs, reached through the node `via`. */
+  call<R>(
+    via: DataNode,
+    options: CallOptions,
+    work: DataCall<R>,
+  ): Promise<{ value: R; session: SessionForm | undefined }>;
+  /** Nothing passes between two slots (calls, beats) until healed. */
+  cut(a: string, b: string): void;
+  heal(): void;
+  states(): ReplicaState[];
+}
+
+const beatMs = 100;
+const deadMs = 600;
+const service = 'data';
+
+interface Living extends DataNode {
+  alive: boolean;
+  draining: boolean;
+  readonly heard: Map<string, { beat: Beat; at: number }>;
+  readonly listeners: Set<() => void>;
+}
+
+export function dataCluster(options: DataClusterOptions): DataCluster {
+  const { clock, random, tables, partitions, replicas } = options;
+  const nodes = new Map<string, Living>();
+  const disks = new Map<string, ReturnType<typeof memoryStores>>();
+  const cuts = new Set<string>();
+  const isCut = (a: string, b: string): boolean => cuts.has(`${a} ${b}`) || cuts.has(`${b} ${a}`);
+  let lives = 0;
+
+  /** There, the work, and back; what is cut or dead is not answered. */
+  const travel = async <R>(
+    from: { slot: string; clock: Clock },
+    id: string,
+    deadline: number,
+    work: (to: Living) => Promise<R>,
+  ): Promise<R> => {
+    await sleep(from.clock, random.next() * 2);
+    const to = [...nodes.values()].find(node => node.id === id);
+    if (!to?.alive) throw new TandemError('UNAVAILABLE', `${id} is not there`);
+    const answer = Promise.withResolvers<R>();
+    const timer = from.clock.after(Math.max(0, deadline - from.clock.monotonic()), () =>
+      answer.reject(new TandemError('DEADLINE_EXCEEDED', 'no answer in time')),
+    );
+    const back = (settle: () => void): void => {
+      if (!to.alive || isCut(from.slot, to.slot)) {
+        from.clock.after(20, () => answer.reject(new TandemError('INTERRUPTED', 'the connection broke')));
+      } else from.clock.after(random.next() * 2, settle);
+    };
+    if (isCut(from.slot, to.slot)) back(() => {});
+    else {
+      to.clock.defer(() => {
+        work(to).then(
+          value => back(() => answer.resolve(value)),
+          error => back(() => answer.reject(error)),
+        );
+      });
+      const watching = every(from.clock, 50, () => {
+        if (!to.alive) answer.reject(new TandemError('INTERRUPTED', 'the process ended'));
+      });
+      answer.promise.then(watching.cancel, watching.cancel);
+    }
+    try {
+      return await answer.promise;
+    } finally {
+      timer.cancel();
+    }
+  };
+
+  const start = async (slot: string): Promise<DataNode> => {
+    const own = clock.process();
+    const id = `${slot}-${(++lives).toString(36)}`;
+    const engine = options.connect(own, id);
+    const disk = disks.get(slot) ?? memoryStores();
+    disks.set(slot, disk);
+    const stores = new Map<number, ReplicaStore>();
+    const heard: Living['heard'] = new Map();
+    const listeners: Living['listeners'] = new Set();
+    const members = (): Member[] =>
+      [...heard.values()].map(({ beat, at }) => ({
+        beat,
+        since: at,
+        verdict: own.monotonic() - at > deadMs ? ('dead' as const) : ('alive' as const),
+      }));
+    const unasked = (): never => {
+      throw new Error('not part of this cluster');
+    };
+    const registry: Registry = {
+      members,
+      instances: () => members().filter(({ verdict }) => verdict !== 'dead'),
+      member: wanted => members().find(({ beat }) => beat.id === wanted),
+      descriptor: () => undefined,
+      descriptors: () => [],
+      descriptorOf: () => undefined,
+      conflicts: () => [],
+      services: () => [service],
+      version: 0,
+      onChange: listener => {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+      until: unasked,
+      reportBroken: () => {},
+    };
+    const caller = {
+      send: (member: Member, method: string, body: unknown, send: SendOptions): Promise<Reply> =>
+        travel(
+          { slot, clock: own },
+          member.beat.id,
+          send.deadline,
+          async to => to.keyspace.answer(incoming(method, body, send)) as Promise<Reply>,
+        ),
+    };
+    const node: { -readonly [K in keyof Living]: Living[K] } = {
+      slot,
+      id,
+      clock: own,
+      engine,
+      stores,
+      heard,
+      listeners,
+      alive: true,
+      draining: false,
+      keyspace: undefined as unknown as Keyspace,
+      kill: () => {
+        node.alive = false;
+        own.kill();
+      },
+      stop: async () => {
+        node.draining = true;
+        await node.keyspace.drain(own.monotonic() + 3000);
+        await node.keyspace.close();
+        node.alive = false;
+        own.kill();
+      },
+    };
+    node.keyspace = await openKeyspace({
+      service,
+      instance: id,
+      tables,
+      partitions,
+      replicas,
+      engine,
+      registry,
+      caller,
+      openStore: async partition => {
+        const store = await disk.open(partition);
+        stores.set(partition, store);
+        return store;
+      },
+      clock: own,
+      random,
+      logger: silentLogger,
+      meter: silentMeter,
+      settings: { placementGraceMs: 3000, resignGraceMs: 500, unheardGraceMs: 500, ...options.settings },
+    });
+    nodes.set(slot, node);
+    every(own, beatMs, () => beat(node));
+    beat(node);
+    return node;
+  };
+
+  const beat = (from: Living): void => {
+    const said = { id: from.id, role: 'instance', service, ready: true, draining: from.draining, zone: '' } as Beat;
+    const now = { ...said, partitions: from.keyspace.beats(), sentAt: from.clock.now(), address: from.id };
+    for (const to of nodes.values()) {
+      if (!to.alive || (to !== from && isCut(from.slot, to.slot))) continue;
+      to.clock.after(random.next() * 3, () => {
+        to.heard.set(from.id, { beat: now, at: to.clock.monotonic() });
+        for (const listener of to.listeners) listener();
+      });
+    }
+  };
+
+  const run = async <R>(
+    node: Living,
+    call: CallOptions,
+    work: DataCall<R>,
+    hops: number,
+  ): Promise<{ value: R; session: SessionForm | undefined }> => {
+    const { key, reads = false, session: past, ...rest } = call;
+    const partition = node.keyspace.partitionOf(key);
+    const route = node.keyspace.route(partition, reads);
+    if (!route.here) {
+      if (hops > 0) throw new TandemError('MOVED', 'served elsewhere');
+      return travel(node, route.member.beat.id, call.deadline, to => run(to, call, work, hops + 1));
+    }
+    const session = Session.fromForm(past);
+    const value = await work(node.keyspace.scope({ ...rest, partition, session }));
+    return { value, session: session.toForm() };
+  };
+
+  return {
+    nodes,
+    start,
+    call: (via, call, work) => travel({ slot: 'client', clock }, via.id, call.deadline, to => run(to, call, work, 0)),
+    cut: (a, b) => void cuts.add(`${a} ${b}`),
+    heal: () => cuts.clear(),
+    states: () =>
+      [...nodes.values()].flatMap(node =>
+        node.alive
+          ? node.keyspace.held().map(partition => {
+              const { position, digest } = node.stores.get(partition)!.head;
+              return { partition, replica: node.id, position, digest };
+            })
+          : [],
+      ),
+  };
+}
+
+function incoming(method: string, body: unknown, { deadline, signal, meta }: SendOptions): Incoming {
+  return {
+    method,
+    body,
+    meta,
+    deadline,
+    signal: signal ?? new AbortController().signal,
+    priority: 'default',
+    items: undefined,
+    peer: 'simulated',
+  };
+}
