@@ -73,7 +73,9 @@ async function dead(
       if (event !== undefined) terminal.out(`  ${JSON.stringify(event)}`);
     }
     const more =
-      letters.length >= limit ? `The oldest ${limit}; more with --limit.` : `${letters.length} dead letters.`;
+      letters.length >= limit
+        ? `The oldest ${limit}; more with --limit.`
+        : `${letters.length} dead letter${letters.length === 1 ? '' : 's'}.`;
     terminal.out(letters.length === 0 ? `${subscription} has no dead letters.` : more);
   }
   return 0;
@@ -87,7 +89,11 @@ async function redrive(
   const control = controlOf(findApp(dataPathOf({ flags, environment })));
   const input = { subscription, limit: given ?? Number.MAX_SAFE_INTEGER, timeoutMs: redriveTimeoutMs };
   const sent = await ask(control, '$redrive', input, redriveTimeoutMs + 1000);
-  terminal.out(flags.json ? JSON.stringify({ subscription, sent }) : `Sent ${sent} events to ${subscription} again.`);
+  terminal.out(
+    flags.json
+      ? JSON.stringify({ subscription, sent })
+      : `Sent ${sent} event${sent === 1 ? '' : 's'} to ${subscription} again.`,
+  );
   return 0;
 }
 
