@@ -4,6 +4,7 @@ import type { z } from 'zod';
 import { type DeadLetter, readDeadLetters, redrive } from './dead-letters.ts';
 import { bodyOf, decodeEvent } from './event.ts';
 import { book, type Cluster, count, type Order, openCluster, placed, seen, service } from './fixture.test.ts';
+import type { Delivery } from './handling.ts';
 import { Publisher } from './publisher.ts';
 
 const keys = ['a', 'b', 'c', 'd', 'e', 'f'];
@@ -164,8 +165,12 @@ test('an entry that cannot be decoded stops the reader loudly and nothing behind
 });
 
 for (const seed of [1, 2, 3]) {
-  test(`through crashes, hand-overs and lost answers every event takes effect exactly once, in order (seed ${seed})`, async () => {
-    const cluster = openCluster(count, { seed, lostAnswerChance: 0.02 });
+  test(`through crashes, hand-overs and lost answers every event takes effect or becomes a dead letter, exactly once and in order (seed ${seed})`, async () => {
+    const poison = async (delivery: Delivery): Promise<void> => {
+      if ((delivery.event as z.infer<typeof Order>).n % 10 === 7) throw new Error('poison');
+      await count(delivery);
+    };
+    const cluster = openCluster(poison, { seed, lostAnswerChance: 0.02 });
     const { clock } = cluster;
     await cluster.open('ledger-1-a');
     await cluster.open('ledger-2-a');
@@ -195,12 +200,14 @@ for (const seed of [1, 2, 3]) {
     await cluster.until(() => closed);
     await cluster.until(() => sent, 120_000);
     cluster.model.setLostAnswerChance(0);
-    await cluster.until(() => complete(cluster, n), 120_000);
-    for (const key of keys)
-      assert.deepEqual(
-        (await seen(cluster, key))?.order,
-        Array.from({ length: n }, (_, i) => i + 1),
-      );
+    const handled = Array.from({ length: n }, (_, i) => i + 1).filter(i => i % 10 !== 7);
+    await cluster.until(() => complete(cluster, handled.length), 120_000);
+    for (const key of keys) assert.deepEqual((await seen(cluster, key))?.order, handled);
+    const dead = keys.flatMap(key => [7, 17, 27, 37].map(i => `${key} ${i}`));
+    await cluster.until(async () => (await letters(cluster)).length >= dead.length);
+    await clock.advance(3000);
+    const found = (await letters(cluster)).map(({ event }) => event as z.infer<typeof Order>);
+    assert.deepEqual(found.map(({ id, n }) => `${id} ${n}`).sort(), dead.sort());
     assert(
       cluster.model.logs
         .filter(log => log.startsWith('topic/'))
