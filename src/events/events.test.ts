@@ -164,6 +164,34 @@ test('an entry that cannot be decoded stops the reader loudly and nothing behind
   assert(cluster.metrics.get(`tandem.topic.lag ${log.at(-1)}`)! > 0);
 });
 
+test('delivery ids are forgotten in every partition touched, also those of a reader that was killed', async () => {
+  const cluster = openCluster(count);
+  const { clock } = cluster;
+  const ids = (): number =>
+    [...cluster.nodes.values()]
+      .filter(({ alive }) => alive)
+      .flatMap(({ keyspace }) =>
+        keyspace.held().map(partition => keyspace.system(partition).scan('$delivery', '').length),
+      )
+      .reduce((sum, rows) => sum + rows, 0);
+  await cluster.open('ledger-1-a');
+  await cluster.open('ledger-2-a');
+  await clock.advance(3000);
+  const send = (n: number): Promise<unknown> => clock.complete(Promise.all(keys.map(id => cluster.emit({ id, n }))));
+  for (let n = 1; n <= 10; n++) await send(n);
+  await cluster.until(() => complete(cluster, 10));
+  await clock.advance(2000);
+  cluster.kill('ledger-1-a');
+  await clock.advance(5000);
+  assert(ids() >= 60, 'the ids are still there');
+  await clock.advance(60_000);
+  await send(11);
+  await cluster.until(() => complete(cluster, 11));
+  await clock.advance(3000);
+  assert(ids() <= 12, `${ids()} ids are left`);
+  for (const key of keys) assert.equal((await seen(cluster, key))?.count, 11);
+});
+
 for (const seed of [1, 2, 3]) {
   test(`through crashes, hand-overs and lost answers every event takes effect or becomes a dead letter, exactly once and in order (seed ${seed})`, async () => {
     const poison = async (delivery: Delivery): Promise<void> => {
