@@ -1,8 +1,9 @@
 /**
- * `npm run simulate -- [link] [engine] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
+ * `npm run simulate -- [link] [engine] [data] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
  * seeds, prints what fails with its seed, and exits 1 if anything did.
  */
 import { parseArgs } from 'node:util';
+import { simulateData } from './simulate-data.ts';
 import { simulateEngine } from './simulate-engine.ts';
 import { simulateLink } from './simulate-link.ts';
 
@@ -15,6 +16,10 @@ const simulations: Readonly<Record<string, (seed: number) => Promise<string | un
   engine: async seed => {
     const { wrong } = await simulateEngine(seed);
     return wrong.length === 0 ? undefined : wrong.join('\n  ');
+  },
+  data: async seed => {
+    const { wrong, faults } = await simulateData(seed);
+    return wrong.length === 0 ? undefined : [...wrong, ...faults].join('\n  ');
   },
 };
 

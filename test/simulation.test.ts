@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { simulateData } from './simulate-data.ts';
 import { simulateEngine } from './simulate-engine.ts';
 import { simulateLink } from './simulate-link.ts';
 
@@ -29,4 +30,19 @@ test('the engine keeps what it acknowledged through kills, power cuts and failin
     unknown += run.unknown;
   }
   assert.ok(acknowledged > 10_000 && unknown > 1000, `the disk was too kind: ${acknowledged}, ${unknown} unknown`);
+});
+
+test('under kills, cuts and lost answers the data core stays linearizable, exact and convergent (60 seeds)', async () => {
+  let accepted = 0;
+  let faults = 0;
+  for (let seed = 0; seed < 60; seed++) {
+    const again = `npm run simulate -- data --from ${seed} --seeds 1`;
+    const run = await simulateData(seed).catch(cause => {
+      throw new Error(again, { cause });
+    });
+    assert.deepEqual(run.wrong, [], `${again}\n${run.faults.join('\n')}`);
+    accepted += run.accepted;
+    faults += run.faults.length;
+  }
+  assert.ok(accepted > 5000 && faults > 300, `too little happened: ${accepted} writes, ${faults} faults`);
 });

@@ -1,0 +1,293 @@
+/**
+ * One run of the data core under faults: keyspaces over an engine whose answers get lost, nodes that are killed, stopped
+ * and cut off, and clients that write, read strongly and read in sessions. Judged at the end: strong reads and writes are
+ * linearizable, sessions never go back, replicas agree, every counter is exact, every emitted event is there once.
+ */
+
+import type { Consistency } from '../src/contract/method.ts';
+import { table } from '../src/contract/table.ts';
+import { topic } from '../src/contract/topic.ts';
+import { type Clock, sleep } from '../src/core/clock.ts';
+import { isNotDone, TandemError } from '../src/core/errors.ts';
+import type { SessionForm } from '../src/core/meta.ts';
+import { seededRandom } from '../src/core/random.ts';
+import type { AnySchema } from '../src/core/schema.ts';
+import type { Engine } from '../src/log/engine.ts';
+import { unpack } from '../src/replication/codec.ts';
+import { type Attempt, auditEffects } from '../src/simulation/accounting.ts';
+import { checkConvergence } from '../src/simulation/convergence.ts';
+import { type DataNode, dataCluster } from '../src/simulation/data-cluster.ts';
+import { engineModel } from '../src/simulation/engine.ts';
+import { History } from '../src/simulation/history.ts';
+import { checkLinearizability } from '../src/simulation/linearizability.ts';
+import { registerModel } from '../src/simulation/model.ts';
+import { checkSessions, type Observation } from '../src/simulation/sessions.ts';
+import { virtualClock } from '../src/simulation/virtual-clock.ts';
+import type { Scope } from '../src/state/keyspace.ts';
+
+/** What a test breaks on purpose, to see that the checkers notice. */
+export interface Mutant {
+  readonly engine?: (engine: Engine, clock: Clock) => Engine;
+  /** Each try of a request gets an id of its own. */
+  readonly dropRequestIds?: boolean;
+}
+
+export interface DataRun {
+  readonly wrong: readonly string[];
+  readonly accepted: number;
+  readonly unknown: number;
+  readonly reads: number;
+  readonly faults: readonly string[];
+}
+
+interface Counted {
+  readonly n: number;
+  readonly by: string;
+}
+const anything = {
+  '~standard': { version: 1, vendor: 'test', validate: (value: unknown) => ({ value }) },
+} as AnySchema;
+const counters = table(anything);
+const added = topic('added', anything, { key: 'key' as never });
+const keys = ['a', 'b', 'c', 'd', 'e'];
+const slots = ['node0', 'node1', 'node2', 'node3'];
+const partitions = 2;
+
+export async function simulateData(seed: number, mutant: Mutant = {}, calls = 80): Promise<DataRun> {
+  const clock = virtualClock();
+  const random = seededRandom(seed);
+  const model = engineModel({ clock, random, lostAnswerChance: random.next() < 0.7 ? 0.05 : 0 });
+  const cluster = dataCluster({
+    clock,
+    random,
+    connect: own => mutant.engine?.(model.connect(own), own) ?? model.connect(own),
+    tables: { counters },
+    partitions,
+    replicas: 3,
+    settings: { snapshotEntries: 40, engineTimeoutMs: 300 },
+  });
+  const history = new History();
+  const observations: Observation[] = [];
+  const attempts: Attempt[] = [];
+  const wrong: string[] = [];
+  const faults: string[] = [];
+  let steps = 0;
+  let stopped = false;
+
+  const call = async <R>(
+    id: string,
+    key: string,
+    level: Consistency,
+    reads: boolean,
+    session: SessionForm | undefined,
+    work: (scope: Scope) => Promise<R>,
+  ): Promise<{ outcome: Attempt['outcome']; value?: R; session?: SessionForm | undefined }> => {
+    let doubtful = false;
+    const born = clock.now();
+    const giveUpAt = clock.monotonic() + 200 + random.below(3000);
+    for (let tries = 0; clock.monotonic() < giveUpAt && !stopped; tries++) {
+      const alive = [...cluster.nodes.values()].filter(node => node.clock.monotonic() > 0);
+      const via = alive[random.below(alive.length)];
+      const deadline = clock.monotonic() + 100 + random.below(1500);
+      const request = { id: mutant.dropRequestIds ? `${id}-${tries}` : id, born, inputHash: key };
+      try {
+        if (via) {
+          const { value, session: seen } = await cluster.call(
+            via,
+            { key, reads, level, session, deadline, request },
+            work,
+          );
+          return { outcome: 'ok', value, session: seen };
+        }
+      } catch (error) {
+        if (!(error instanceof TandemError) || error.code === 'INTERNAL' || error.code === 'LOG_LOST') {
+          wrong.push(String((error as Error)?.stack ?? error));
+        }
+        if (!isNotDone(error)) doubtful = true;
+      }
+      await sleep(clock, random.below(60));
+    }
+    return { outcome: doubtful ? 'unknown' : 'fail' };
+  };
+
+  const client = async (name: string): Promise<void> => {
+    let session: SessionForm | undefined;
+    for (let n = 0; n < calls && !stopped; n++) {
+      const id = `${name}.${n}`;
+      const key = keys[random.below(keys.length)]!;
+      const luck = random.next();
+      const invoked = steps++;
+      if (luck < 0.45) {
+        const end = history.invoke({ process: name, kind: 'add', key, input: 1 });
+        // some run at a replica that is not the writer, as after a failover that nobody knows of yet
+        const result = await call(id, key, 'strong', random.next() < 0.25, session, scope =>
+          scope.transact(tx => add(tx, key, id)),
+        );
+        end(result.outcome, result.value);
+        attempts.push({ id, outcome: result.outcome });
+        if (result.outcome === 'ok') {
+          session = result.session;
+          const version = result.value!;
+          observations.push({ session: name, kind: 'write', key, version, value: id, invoked, returned: steps++ });
+        }
+      } else {
+        const level = luck < 0.7 ? 'sequential' : 'strong';
+        const asTransaction = luck > 0.85;
+        const end = level === 'strong' ? history.invoke({ process: name, kind: 'read', key }) : () => {};
+        const result = await call(id, key, level, !asTransaction || random.next() < 0.25, session, scope =>
+          asTransaction
+            ? scope.transact(tx => look(tx, key))
+            : (scope.tables['counters']!.get(key) as Promise<Counted>),
+        );
+        end(result.outcome, result.value?.n ?? 0);
+        if (result.outcome === 'ok') {
+          session = result.session;
+          const { n: version, by: value } = result.value ?? { n: 0, by: '' };
+          observations.push({ session: name, kind: 'read', key, version, value, invoked, returned: steps++ });
+        }
+      }
+      if (random.next() < 0.1) session = undefined;
+      if (session === undefined) name = `${name.split('/')[0]}/${n}`;
+      await sleep(clock, random.below(40));
+    }
+  };
+
+  const pick = (): DataNode => [...cluster.nodes.values()][random.below(cluster.nodes.size)]!;
+  const disturb = async (): Promise<void> => {
+    const luck = random.next();
+    const node = pick();
+    const say = (what: string): void => void faults.push(`${Math.round(clock.monotonic())} ms: ${what}`);
+    if (luck < 0.35) {
+      say(`kill ${node.id}`);
+      node.kill();
+      await sleep(clock, random.below(1500));
+      say(`start ${(await cluster.start(node.slot)).id}`);
+    } else if (luck < 0.5) {
+      say(`stop ${node.id}`);
+      await node.stop();
+      say(`start ${(await cluster.start(node.slot)).id}`);
+    } else if (luck < 0.7) {
+      const other = pick();
+      say(`cut ${node.slot} from ${other.slot}`);
+      cluster.cut(node.slot, other.slot);
+      await sleep(clock, random.below(1500));
+      cluster.heal();
+    } else if (luck < 0.85) {
+      say('engine away');
+      model.stop();
+      await sleep(clock, random.below(600));
+      model.start();
+    } else {
+      say(`pause ${node.id}`);
+      node.clock.pause();
+      await sleep(clock, random.below(1500));
+      node.clock.resume();
+    }
+  };
+
+  await clock.complete(async () => {
+    await Promise.all(slots.map(slot => cluster.start(slot)));
+    const clients = Promise.all(Array.from({ length: 5 }, (_, at) => client(`c${at}`)));
+    const faulty = (async () => {
+      while (!stopped) {
+        await sleep(clock, random.below(300));
+        if (!stopped) await disturb();
+      }
+    })();
+    await clients;
+    stopped = true;
+    await faulty;
+    stopped = false;
+    cluster.heal();
+    model.setLostAnswerChance(0);
+  });
+  // what is under way lands, who was away catches up
+  await clock.advance(8000);
+
+  const totals = new Map<string, Counted>();
+  await clock.complete(async () => {
+    for (const key of keys) {
+      const end = history.invoke({ process: 'judge', kind: 'read', key });
+      const { value, outcome } = await call(
+        `judge ${key}`,
+        key,
+        'strong',
+        true,
+        undefined,
+        scope => scope.tables['counters']!.get(key) as Promise<Counted>,
+      );
+      if (outcome !== 'ok') wrong.push(`the cluster does not recover: key ${key}`);
+      end(outcome, value?.n ?? 0);
+      if (value) totals.set(key, value);
+    }
+  });
+
+  const effects = await clock.complete(() => eventsOf([...cluster.nodes.values()], wrong));
+  const audit = auditEffects(
+    attempts,
+    effects.map(({ id }) => id),
+  );
+  if (!audit.balances) wrong.push(`events: ${JSON.stringify(audit)}`);
+  for (const key of keys) {
+    const ofKey = effects.filter(event => event.key === key);
+    const total = totals.get(key)?.n ?? 0;
+    if (total !== ofKey.length) wrong.push(`counter ${key} is ${total}, its events are ${ofKey.length}`);
+    if (ofKey.some(({ n }, at) => n !== at + 1)) wrong.push(`events of ${key} are not in order`);
+  }
+  const judgement = checkLinearizability(history.operations, registerModel(0), { stepsMax: 300_000 });
+  if (judgement.kind === 'violation') wrong.push(`not linearizable: ${JSON.stringify(judgement)}`);
+  for (const violation of checkSessions(observations).slice(0, 2)) wrong.push(JSON.stringify(violation));
+  for (const disagreement of checkConvergence(cluster.states(), true).slice(0, 2)) {
+    wrong.push(JSON.stringify(disagreement));
+  }
+  for (const node of cluster.nodes.values()) node.kill();
+  return {
+    wrong: wrong.slice(0, 6),
+    accepted: attempts.filter(({ outcome }) => outcome === 'ok').length,
+    unknown: attempts.filter(({ outcome }) => outcome === 'unknown').length,
+    reads: observations.filter(({ kind }) => kind === 'read').length,
+    faults,
+  };
+}
+
+interface Writes {
+  readonly counters: { get(key: string): Counted | undefined; put(key: string, value: Counted): void };
+  emit(topic: unknown, event: unknown): void;
+}
+
+function add(tx: unknown, key: string, id: string): number {
+  const { counters: rows, emit } = tx as Writes;
+  const n = (rows.get(key)?.n ?? 0) + 1;
+  rows.put(key, { n, by: id });
+  emit(added, { key, id, n });
+  return n;
+}
+
+function look(tx: unknown, key: string): Counted | undefined {
+  return (tx as Writes).counters.get(key);
+}
+
+/** Events of all partitions, as a reader of the log and as one of the last entries in memory gets them. */
+async function eventsOf(
+  nodes: readonly DataNode[],
+  wrong: string[],
+): Promise<{ key: string; id: string; n: number }[]> {
+  const all: { key: string; id: string; n: number }[] = [];
+  for (let partition = 0; partition < partitions; partition++) {
+    const holders = nodes.filter(({ keyspace }) => keyspace.held().includes(partition));
+    let longest: string[] = [];
+    for (const { keyspace, stores, id } of holders) {
+      const end = new AbortController();
+      const { position } = stores.get(partition)!.head;
+      const seen: string[] = [];
+      for await (const batch of keyspace.emitted(partition, 1, end.signal)) {
+        for (const { body } of batch.events) seen.push(JSON.stringify(unpack(body)));
+        if (batch.through >= position) end.abort();
+      }
+      if (longest.length > 0 && longest.join() !== seen.join()) wrong.push(`${id} gives other events of ${partition}`);
+      if (seen.length >= longest.length) longest = seen;
+    }
+    all.push(...longest.map(text => JSON.parse(text)));
+  }
+  return all;
+}
