@@ -1,8 +1,9 @@
 /** The data directory: what marks one, what must not be touched, and how a newer format or a foreign directory is refused. */
-import { randomBytes } from 'node:crypto';
+
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { TandemError } from '../core/errors.ts';
+import { secretText } from '../core/random.ts';
 
 const markName = 'tandem.json';
 const format = 1;
@@ -21,7 +22,7 @@ export function openDataDirectory(directory: string): DataDirectory {
     const mark = readMark(path);
     if (mark) return { path, secret: mark.secret };
     if (readdirSync(path).length > 0) throw notOurs(path);
-    const secret = randomBytes(24).toString('base64url');
+    const secret = secretText(24);
     writeFileSync(join(path, markName), `${JSON.stringify({ format, secret })}\n`, { mode: 0o600, flag: 'wx' });
     return { path, secret };
   } catch (cause) {

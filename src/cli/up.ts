@@ -1,11 +1,10 @@
 /** `tandem up`: the app as processes on this machine, under a supervisor, until Ctrl-C. */
-import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { systemHost } from '../app/host.ts';
 import { every, systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import { systemRandom } from '../core/random.ts';
+import { secretText, systemRandom } from '../core/random.ts';
 import { nodeDisk } from '../log/node-disk.ts';
 import { nodeSpawner } from '../recovery/node-spawner.ts';
 import { processBirth } from '../recovery/process-birth.ts';
@@ -260,7 +259,7 @@ async function chooseDoors(settings: Settings, former: SupervisorState | undefin
   return {
     port: gateway.port,
     dashboardPort: dashboard.port,
-    dashboardToken: randomBytes(16).toString('base64url'),
+    dashboardToken: secretText(16),
     note: gateway.note,
   };
 }

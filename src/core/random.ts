@@ -61,3 +61,12 @@ export function seededRandom(seed: number): Random {
 export function backoffMs(random: Random, attempt: number, baseMs: number, maxMs: number): number {
   return random.next() * Math.min(maxMs, baseMs * 2 ** Math.min(attempt, 30));
 }
+
+/** A secret of `bytes` random bytes, as URL-safe text. Always the system's randomness: no seed may ever make a secret. */
+export function secretText(bytes: number): string {
+  const raw = crypto.getRandomValues(new Uint8Array(bytes));
+  return btoa(String.fromCharCode(...raw))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replaceAll('=', '');
+}

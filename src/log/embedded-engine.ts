@@ -129,6 +129,7 @@ class EmbeddedLog implements Log {
   #scheduled = false;
   #flushing: Promise<void> | undefined;
   #next: Promise<Segment> | undefined;
+  #dropping: Promise<void> = Promise.resolve();
   #failure: TandemError | undefined;
   #closed = false;
 
@@ -298,11 +299,16 @@ class EmbeddedLog implements Log {
     const number = (this.#segments.at(-1)?.number ?? 0) + 1;
     const directory = directoryBody(this.#logs.values());
     const room = segmentHeadBytes + recordBytes(directory.length) + bytes;
-    const prepared = room <= this.#segmentBytes ? this.#next : undefined;
+    const prepared = await this.#next?.catch(() => undefined);
     this.#next = undefined;
-    const segment =
-      (await prepared) ??
-      (await createSegment(this.#options.disk, this.#directory, number, Math.max(room, this.#segmentBytes)));
+    const { disk } = this.#options;
+    const fits = prepared !== undefined && room <= this.#segmentBytes;
+    if (prepared && !fits) {
+      await prepared.file.close();
+      await disk.remove(prepared.path);
+    }
+    const bytesWanted = Math.max(room, this.#segmentBytes);
+    const segment = fits ? prepared : await createSegment(disk, this.#directory, number, bytesWanted);
     const record = Buffer.alloc(recordBytes(directory.length));
     writeRecord(record, 0, { kind: recordKind.directory, logId: 0, batch: this.#batch, position: 0 }, directory);
     await segment.file.write(segmentHeadBytes, record);
@@ -428,32 +434,42 @@ class EmbeddedLog implements Log {
     await this.#dropDead();
   }
 
+  /** One at a time: two that look at the same oldest segment would both remove it, and one of them the next. */
+  #dropDead(): Promise<void> {
+    this.#dropping = this.#dropping.then(
+      () => this.#dropOldest(),
+      () => this.#dropOldest(),
+    );
+    return this.#dropping;
+  }
+
   /** Removes the oldest segments while nothing in them lives; what little lives on in the oldest is written again. */
-  async #dropDead(): Promise<void> {
-    while (this.#segments.length > 1) {
+  async #dropOldest(): Promise<void> {
+    while (this.#segments.length > 1 && !this.#failure && !this.#closed) {
       const oldest = this.#segments[0]!;
-      const living: { log: LogIndex; position: number }[] = [];
+      const living = this.#livingIn(oldest.number);
       let bytes = 0;
-      for (const log of this.#logs.values()) {
-        for (let position = log.first; position <= log.durable; position++) {
-          const location = log.locate(position);
-          if (location === undefined || segmentOf(location) !== oldest.number) break;
-          living.push({ log, position });
-          bytes += log.lengthAt(position);
-        }
-      }
+      for (const { log, position } of living) bytes += log.lengthAt(position);
       if (bytes > this.#segmentBytes / 4) return;
       await this.#copy(living);
-      const stillThere = [...this.#logs.values()].some(log => {
-        const location = log.locate(log.first);
-        return location !== undefined && segmentOf(location) === oldest.number;
-      });
-      if (stillThere) return;
+      if (this.#livingIn(oldest.number).length > 0) return;
       this.#segments.shift();
       await oldest.file.close();
       await this.#options.disk.remove(oldest.path);
       await this.#options.disk.syncDirectory(this.#directory);
     }
+  }
+
+  /** Kept entries that lie in a segment. Copies made earlier lie elsewhere, so every kept position is looked at. */
+  #livingIn(segment: number): { log: LogIndex; position: number }[] {
+    const living: { log: LogIndex; position: number }[] = [];
+    for (const log of this.#logs.values()) {
+      for (let position = log.first; position <= log.durable; position++) {
+        const location = log.locate(position);
+        if (location !== undefined && segmentOf(location) === segment) living.push({ log, position });
+      }
+    }
+    return living;
   }
 
   async #copy(living: readonly { log: LogIndex; position: number }[]): Promise<void> {
@@ -502,6 +518,7 @@ class EmbeddedLog implements Log {
       await this.#startFlush();
     }
     await this.#flushing;
+    await this.#dropping.catch(() => {});
     for (const log of this.#logs.values()) log.wake();
     for (const waiting of this.#awaited.values()) for (const wake of waiting) wake();
     const prepared = await this.#next?.catch(() => undefined);

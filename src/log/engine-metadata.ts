@@ -2,6 +2,7 @@
  * `engine.json`: the format of the directory and its incarnation. The incarnation says "everything acknowledged is still
  * here"; it changes when that cannot be proven: after a repair, or with `os` durability after another boot.
  */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Disk } from '../core/disk.ts';
 import { TandemError } from '../core/errors.ts';
@@ -30,7 +31,7 @@ export async function openMetadata(options: MetadataOptions): Promise<Metadata> 
   const known = (await disk.list(directory)).includes('engine.json')
     ? parse(path, await readText(disk, path))
     : undefined;
-  const bootId = durability === 'os' ? await bootIdOf(disk) : undefined;
+  const bootId = durability === 'os' ? bootIdOf(random) : undefined;
   if (known && known.format > directoryFormat) {
     throw new TandemError(
       'CONFIG',
@@ -89,15 +90,11 @@ function parse(path: string, text: string): Metadata {
   throw new TandemError('CORRUPT', `${path} is not readable; restore it from a backup, or run \`tandem log repair\``);
 }
 
-async function bootIdOf(disk: Disk): Promise<string> {
+/** The kernel's id of this boot; elsewhere every start counts as a new boot, which is safe and merely changes the incarnation. */
+function bootIdOf(random: Random): string {
   try {
-    const file = await disk.open('/proc/sys/kernel/random/boot_id');
-    const text = Buffer.from(await file.read(0, 64))
-      .toString('utf8')
-      .trim();
-    await file.close();
-    return text;
+    return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   } catch {
-    return 'unknown';
+    return random.id();
   }
 }
