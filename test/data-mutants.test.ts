@@ -96,7 +96,7 @@ test('sharing a barrier that was sent before the read is caught', () =>
         const sent = new Map<string, { at: number; tail: Promise<number> }>();
         return knowing(engine, (log, known) => async (name, options) => {
           let last = sent.get(name);
-          if (!last || last.at + 10 < clock.monotonic()) {
+          if (!last || last.at + 50 < clock.monotonic()) {
             last = { at: clock.monotonic(), tail: log.barrier(name, options) };
             sent.set(name, last);
           }

@@ -10,7 +10,7 @@ import { topic } from '../src/contract/topic.ts';
 import { type Clock, sleep } from '../src/core/clock.ts';
 import { isNotDone, TandemError } from '../src/core/errors.ts';
 import type { SessionForm } from '../src/core/meta.ts';
-import { seededRandom } from '../src/core/random.ts';
+import { type Random, seededRandom } from '../src/core/random.ts';
 import type { AnySchema } from '../src/core/schema.ts';
 import type { Engine } from '../src/log/engine.ts';
 import { unpack } from '../src/replication/codec.ts';
@@ -60,7 +60,10 @@ export async function simulateData(seed: number, mutant: Mutant = {}, calls = 80
   const cluster = dataCluster({
     clock,
     random,
-    connect: own => mutant.engine?.(model.connect(own), own) ?? model.connect(own),
+    connect: own => {
+      const engine = lagging(model.connect(own), own, random);
+      return mutant.engine?.(engine, own) ?? engine;
+    },
     tables: { counters },
     partitions,
     replicas: 3,
@@ -248,6 +251,19 @@ export async function simulateData(seed: number, mutant: Mutant = {}, calls = 80
     reads: observations.filter(({ kind }) => kind === 'read').length,
     faults,
   };
+}
+
+/** Followers may be late: a replica that is behind is what the levels of reading are about. */
+function lagging(engine: Engine, clock: Clock, random: Random): Engine {
+  const { log } = engine;
+  const follow: typeof log.follow = async function* (name, from, signal) {
+    for await (const entries of log.follow(name, from, signal)) {
+      if (random.next() < 0.3) await sleep(clock, random.below(100), signal);
+      if (signal.aborted) return;
+      yield entries;
+    }
+  };
+  return Object.create(engine, { log: { value: { ...log, follow } } });
 }
 
 interface Writes {

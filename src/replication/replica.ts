@@ -166,6 +166,7 @@ export class Replica {
         await this.#begin();
         if (this.#stop.signal.aborted) return;
         if (signal.aborted) continue;
+        if (this.head.position === 0) this.#again('the log seems empty');
         this.#state = 'ready';
         this.#waiters.advance(this.head.position);
         attempt = 0;

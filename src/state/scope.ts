@@ -175,6 +175,7 @@ export class CallScope<T extends Tables> implements Scope<T> {
   /** Call it in the very step that reads: what the session notes must be the position that was read. */
   #reading(partition: Partition, level: Consistency): ReplicaStore {
     const { replica, label } = partition;
+    if (!replica.ready) throw this.#context.moved(partition.number); // it found out meanwhile that its copy is wrong
     if (level !== 'eventual') this.#options.session.advance(label, replica.head.position);
     this.#note(level, replica.staleness());
     return replica.store;
