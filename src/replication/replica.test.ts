@@ -1,0 +1,217 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { silentLogger } from '../core/logger.ts';
+import { seededRandom } from '../core/random.ts';
+import type { Engine } from '../log/engine.ts';
+import { engineModel } from '../simulation/engine.ts';
+import { type VirtualClock, virtualClock } from '../simulation/virtual-clock.ts';
+import { pack } from './codec.ts';
+import { chainHash, encodeEntry } from './entry.ts';
+import { openLmdbStores } from './lmdb-store.ts';
+import { MemoryStore } from './memory-store.ts';
+import { Replica, type ReplicaOptions } from './replica.ts';
+import { latestSnapshot, writeSnapshot } from './snapshot.ts';
+import type { ReplicaStore } from './store.ts';
+
+const log = 'state/s/0';
+
+interface World {
+  readonly clock: VirtualClock;
+  readonly engine: Engine;
+  readonly context: Pick<ReplicaOptions, 'engine' | 'clock' | 'logger' | 'engineTimeoutMs'>;
+  open(store?: ReplicaStore, changed?: Partial<ReplicaOptions>): Replica;
+  ready(replica: Replica): Promise<void>;
+  /** Puts a row through the log, on top of what `replica` has. */
+  put(replica: Replica, key: string, value: unknown): Promise<void>;
+}
+
+function world(seed = 1): World {
+  const clock = virtualClock();
+  const random = seededRandom(seed);
+  const engine = engineModel({ clock, random }).connect(clock.process());
+  const context = { engine, clock, logger: silentLogger, engineTimeoutMs: 1000 };
+  const identity = { service: 's', partition: 0, partitions: 4, instance: 'i-1' };
+  const ready: World['ready'] = replica =>
+    clock.complete(async () => void (await replica.untilReady(clock.monotonic() + 5000)));
+  return {
+    clock,
+    engine,
+    context,
+    ready,
+    open: (store = new MemoryStore(), changed = {}) => {
+      const replica = new Replica({ ...context, ...identity, random, store, knownElsewhere: () => false, ...changed });
+      replica.open();
+      return replica;
+    },
+    put: async (replica, key, value) => {
+      const { position, hash } = replica.head;
+      const entry = {
+        parent: hash,
+        author: 'i-1',
+        epoch: 1,
+        time: 1,
+        writes: [['t', key, pack(value)] as const],
+        emitted: [],
+      };
+      await clock.complete(async () => {
+        await engine.log.append(log, position, [encodeEntry(entry)], { deadline: clock.monotonic() + 1000 });
+        await replica.until(position + 1, clock.monotonic() + 1000);
+      });
+    },
+  };
+}
+
+async function filled(seed?: number, entries = 5): Promise<World & { replica: Replica }> {
+  const made = world(seed);
+  const replica = made.open();
+  await made.ready(replica);
+  for (let n = 0; n < entries; n++) await made.put(replica, `k${n}`, n);
+  return { ...made, replica };
+}
+
+test('data of another partition count is refused, and the message names both', async () => {
+  const { open, ready } = await filled();
+  await assert.rejects(ready(open(undefined, { partitions: 8 })), { code: 'CONFIG', message: /8 partitions.*has 4/ });
+});
+
+test('a log that others know of is never begun anew', async () => {
+  const { open, ready } = world();
+  await assert.rejects(ready(open(undefined, { knownElsewhere: () => true })), { code: 'LOG_LOST' });
+});
+
+test('a log that was re-created or emptied under a replica is lost, and nothing of it is served', async () => {
+  for (const entries of [0, 2, 30]) {
+    const { replica } = await filled();
+    const other = await filled(2, entries);
+    if (entries === 0) {
+      const { open, ready } = world(3);
+      await assert.rejects(ready(open(replica.store)), { code: 'LOG_LOST' });
+    }
+    const known = replica.head.incarnation;
+    const again = other.open(replica.store);
+    await assert.rejects(other.ready(again), { code: 'LOG_LOST' }, `${entries} entries`);
+    assert.equal(again.state, 'failed');
+    assert.notEqual(other.replica.head.incarnation, known);
+  }
+});
+
+test('a copy that does not fit the log is thrown away and built again', async () => {
+  const { replica, open, ready } = await filled();
+  const store = new MemoryStore();
+  store.replace([['t', 'k0', pack('rot')]], { ...replica.head, hash: '0'.repeat(32) });
+  const rebuilt = open(store);
+  await ready(rebuilt);
+  assert.equal(rebuilt.rebuilds, 1);
+  assert.equal(rebuilt.head.digest, replica.head.digest);
+});
+
+test('an entry that does not continue the chain is skipped by all replicas alike', async () => {
+  const { replica, engine, clock, open, ready, put } = await filled();
+  const { position } = replica.head;
+  const stranger = {
+    parent: 'f'.repeat(32),
+    author: 'x',
+    epoch: 9,
+    time: 1,
+    writes: [['t', 'k0', pack(666)] as const],
+    emitted: [],
+  };
+  await clock.complete(
+    engine.log.append(log, position, [encodeEntry(stranger)], { deadline: clock.monotonic() + 1000 }),
+  );
+  await clock.advance(100);
+  assert.equal(replica.foreignSkipped, 1);
+  await put(replica, 'k9', 9);
+  const late = open();
+  await ready(late);
+  assert.deepEqual({ ...late.head }, { ...replica.head });
+  assert.deepEqual(late.store.get('t', 'k0'), pack(0));
+});
+
+test('a replica that finds its copy wrong while it waits for entries looks at the log again by itself', async () => {
+  const { replica, clock, put, open, ready } = await filled();
+  const store = new MemoryStore();
+  const second = open(store);
+  await ready(second);
+  // rot in memory: the next entry will not fit
+  store.commit([], { ...second.head, hash: 'a'.repeat(32) });
+  await put(replica, 'k7', 7);
+  await clock.advance(5000);
+  assert.ok(second.ready);
+  assert.equal(second.rebuilds, 1);
+  assert.equal(second.head.digest, replica.head.digest);
+});
+
+test('a restarted replica goes on from its rows in LMDB and asks the log only for what is new', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tandem-replica-'));
+  try {
+    const made = await filled(1, 20);
+    let stores = openLmdbStores({ directory, bootId: 'a' });
+    const first = made.open(await stores.open(0));
+    await made.ready(first);
+    const { digest } = made.replica.head;
+    assert.equal(first.head.digest, digest);
+    await made.clock.complete(first.close());
+    await stores.close();
+
+    stores = openLmdbStores({ directory, bootId: 'a' });
+    const asked: number[] = [];
+    const { log: real } = made.engine;
+    const watched: Engine = Object.create(made.engine, {
+      log: {
+        value: {
+          ...real,
+          read: (name: string, from: number, ...rest: [number, never]) => {
+            asked.push(from);
+            return real.read(name, from, ...rest);
+          },
+        },
+      },
+    });
+    const second = made.open(await stores.open(0), { engine: watched });
+    await made.ready(second);
+    assert.equal(second.head.digest, digest);
+    assert.ok(
+      asked.every(from => from >= second.head.position),
+      `asked from ${asked.join()}`,
+    );
+    await made.clock.complete(second.close());
+    await stores.close();
+
+    stores = openLmdbStores({ directory, bootId: 'b' });
+    assert.equal((await stores.open(0)).head.position, 0, 'after another boot the cache is thrown away');
+    await stores.close();
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('when the log is trimmed a new replica begins with the newest snapshot that can be read', async () => {
+  const { replica, context, engine, clock, open, ready, put } = await filled();
+  await clock.complete(writeSnapshot(context, 's', 0, replica.store.capture()));
+  await put(replica, 'k5', 5);
+  await clock.complete(writeSnapshot(context, 's', 0, replica.store.capture()));
+  await put(replica, 'k6', 6);
+  const older = replica.head.position - 2;
+  const at = (): { deadline: number } => ({ deadline: clock.monotonic() + 1000 });
+  await clock.complete(engine.log.trim(log, older, at()));
+  const fresh = open();
+  await ready(fresh);
+  assert.equal(fresh.head.digest, replica.head.digest);
+
+  const chunks = await clock.complete(engine.blobs.list('snapshot/s/0/', at()));
+  const newest = chunks.filter(name => !name.endsWith('manifest')).at(-1)!;
+  await clock.complete(engine.blobs.put(newest, pack([]), at()));
+  assert.equal((await clock.complete(latestSnapshot(context, 's', 0)))!.head.position, older);
+  const second = open();
+  await ready(second);
+  assert.equal(second.head.digest, replica.head.digest);
+});
+
+test('equal bytes have equal chain hashes, and one more byte another', () => {
+  assert.equal(chainHash(Buffer.from('a')), chainHash(Buffer.from('a')));
+  assert.notEqual(chainHash(Buffer.from('a')), chainHash(Buffer.from('ab')));
+});
