@@ -30,5 +30,6 @@ export const commands: readonly Entry[] = [
   { name: 'scale', summary: 'Change the number of instances of a service', load: () => import('./scale.ts') },
   { name: 'stop', summary: 'Drain and stop a running app', load: () => import('./stop.ts') },
   { name: 'doctor', summary: 'Check the configuration and the surroundings', load: () => import('./doctor.ts') },
+  { name: 'log', summary: 'Check, print or repair engine data', load: () => import('./log.ts') },
   { name: 'contract', summary: 'Check contracts against tandem.lock.json', load: () => import('./contract.ts') },
 ];

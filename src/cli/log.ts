@@ -1,0 +1,69 @@
+/** `tandem log verify | dump | repair`: looks into an engine's directory while no engine has it open. */
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { systemRandom } from '../core/random.ts';
+import { nodeDisk } from '../log/node-disk.ts';
+import { dumpLog, repairLog, verifyLog } from '../log/repair.ts';
+import { type Command, type Invocation, UsageError } from './command.ts';
+
+export const command: Command = {
+  usage: ['log verify [DIR]', 'log dump [DIR] [--log NAME] [--from N]', 'log repair [DIR]'],
+  summary: 'Checks, prints or repairs the engine data of a stopped app. DIR is the data directory (default .tandem).',
+  examples: ['tandem log verify', 'tandem log dump --log state/inventory/3 --from 100'],
+  flags: {
+    log: { type: 'string', help: 'Only this log', value: 'NAME' },
+    from: { type: 'string', help: 'Only from this position on', value: 'N' },
+  },
+  words: [1, 2],
+  async run({ words, flags, terminal }: Invocation): Promise<number> {
+    const [verb, given = '.tandem'] = words;
+    const directory = existsSync(join(given, 'engine')) ? resolve(given, 'engine') : resolve(given);
+    const json = flags.json === true;
+    if (verb === 'verify') {
+      const result = await verifyLog(directory, nodeDisk);
+      if (json) terminal.out(JSON.stringify(result));
+      else {
+        for (const { log, entries, first, last } of result.logs)
+          terminal.out(`${log}  ${entries} entries, ${first} to ${last}`);
+        const { damage, cut } = result;
+        if (damage)
+          terminal.out(
+            `DAMAGED: ${damage.path} at byte ${damage.offset}; ${damage.behind} acknowledged records lie behind it. Restore a backup, or cut there with \`tandem log repair\`.`,
+          );
+        else
+          terminal.out(
+            `${result.segments} segments, ${result.logs.length} logs, no damage${cut ? '; a write at the end was cut short (harmless)' : ''}`,
+          );
+      }
+      return result.damage ? 1 : 0;
+    }
+    if (verb === 'dump') {
+      const from = flags.from === undefined ? undefined : Number(flags.from);
+      if (from !== undefined && !(Number.isInteger(from) && from >= 1))
+        throw new UsageError('--from takes a position: a whole number from 1 on');
+      for await (const { log, position, body } of dumpLog(directory, nodeDisk, {
+        log: flags.log as string | undefined,
+        from,
+      })) {
+        terminal.out(
+          json
+            ? JSON.stringify({ log, position, body: Buffer.from(body).toString('base64') })
+            : `${log} ${position} ${body.length} bytes`,
+        );
+      }
+      return 0;
+    }
+    if (verb === 'repair') {
+      const { lost, kept } = await repairLog(directory, nodeDisk, systemRandom);
+      if (json) terminal.out(JSON.stringify({ lost, kept }));
+      else
+        terminal.out(
+          lost === 0
+            ? 'Nothing to repair.'
+            : `Cut at the damage: ${lost} records behind it are given up, ${kept.length} logs are kept. Replicas that know more will refuse to serve: delete <data>/replicas.`,
+        );
+      return 0;
+    }
+    throw new UsageError(`log ${verb}: use verify, dump or repair`);
+  },
+};
