@@ -211,7 +211,9 @@ export class Partition {
   async close(): Promise<void> {
     this.pipeline.close(new TandemError('CLOSED', 'this instance is stopping'));
     await this.#snapshotting;
-    await this.replica.close();
+    const closed = this.replica.close();
+    this.watches.reset();
+    await closed;
     this.#position.set(Number.NaN);
     this.#digest.set(Number.NaN);
     this.#setWriting(false);

@@ -270,3 +270,29 @@ test('a writer that drains finishes what it took on, names its heir, and refuses
   assert.ok(other.keyspace.isWriter(0), 'the heir took over at once');
   assert.equal(await world.clock.complete(() => world.transact(other, increment)), 21);
 });
+
+test('the writer snapshots and trims behind the relay, and a newcomer begins with the snapshot', async () => {
+  const world = rig({ settings: { snapshotEntries: 5 } });
+  const [x] = await world.start('x');
+  const write = async (times: number): Promise<void> => {
+    for (let n = 0; n < times; n++) {
+      await world.clock.complete(() => world.transact(x!, increment));
+      await world.clock.advance(60);
+    }
+  };
+  const engine = world.model.connect(world.clock.process());
+  const first = async (): Promise<number> =>
+    (await world.clock.complete(engine.log.info(log, { deadline: world.clock.monotonic() + 1000 }))).first;
+  await write(30);
+  assert.equal(await first(), 1, 'nothing is trimmed before the relay has said how far it is');
+  x!.keyspace.setTrimFloor(0, 12);
+  await write(10);
+  assert.equal(await first(), 12);
+  x!.keyspace.setTrimFloor(0, 1000);
+  await write(20);
+  assert.ok((await first()) > 20);
+  const [y] = await world.start('y');
+  await world.clock.advance(100);
+  assert.deepEqual(y!.stores.get(0)!.head.digest, x!.stores.get(0)!.head.digest);
+  assert.equal(await world.clock.complete(() => world.transact(y!, increment)), 61);
+});
