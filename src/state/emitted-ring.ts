@@ -104,15 +104,23 @@ export class EmittedRing {
     return through >= next ? { through, events } : undefined;
   }
 
+  /** From `first` to `next` at least: one answer of the engine may end anywhere, such as with a segment. */
   async #read(first: number, next: number): Promise<readonly Entry[]> {
     const { log } = this.#replica;
     const options = { deadline: this.#clock.monotonic() + this.#timeoutMs };
-    try {
-      return await this.#engine.log.read(log, first, readBytes, options);
-    } catch (thrown) {
-      if (TandemError.from(thrown).code !== 'NOT_FOUND' || first === next) throw thrown;
-      return this.#engine.log.read(log, next, readBytes, options); // what was before is trimmed
+    const entries: Entry[] = [];
+    for (let from = first; from <= next; ) {
+      try {
+        const more = await this.#engine.log.read(log, from, readBytes, options);
+        if (more.length === 0) break;
+        entries.push(...more);
+        from = more[more.length - 1]!.position + 1;
+      } catch (thrown) {
+        if (TandemError.from(thrown).code !== 'NOT_FOUND' || from === next) throw thrown;
+        from = next; // what was before is trimmed
+      }
     }
+    return entries;
   }
 }
 
