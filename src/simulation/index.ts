@@ -8,6 +8,7 @@ export { checkLinearizability, type Judgement, type LinearizabilityOptions } fro
 export { impossible, listModel, type Model, registerModel } from './model.ts';
 export { type Host, type Network, type NetworkOptions, simulatedNetwork } from './network.ts';
 export { checkSessions, type Guarantee, type Observation, type SessionViolation } from './sessions.ts';
+export { fake, type TestApp, type TestOptions, testApp } from './test-app.ts';
 export {
   type AutoOptions,
   type ProcessClock,
