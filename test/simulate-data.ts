@@ -17,13 +17,13 @@ import { unpack } from '../src/replication/codec.ts';
 import { type Attempt, auditEffects } from '../src/simulation/accounting.ts';
 import { checkConvergence } from '../src/simulation/convergence.ts';
 import { type DataNode, dataCluster } from '../src/simulation/data-cluster.ts';
-import { engineModel } from '../src/simulation/engine.ts';
 import { History } from '../src/simulation/history.ts';
 import { checkLinearizability } from '../src/simulation/linearizability.ts';
 import { registerModel } from '../src/simulation/model.ts';
 import { checkSessions, type Observation } from '../src/simulation/sessions.ts';
 import { virtualClock } from '../src/simulation/virtual-clock.ts';
 import type { Scope } from '../src/state/keyspace.ts';
+import { modelSide } from './simulated-engines.ts';
 
 /** What a test breaks on purpose, to see that the checkers notice. */
 export interface Mutant {
@@ -53,15 +53,20 @@ const keys = ['a', 'b', 'c', 'd', 'e'];
 const slots = ['node0', 'node1', 'node2', 'node3'];
 const partitions = 2;
 
-export async function simulateData(seed: number, mutant: Mutant = {}, calls = 80): Promise<DataRun> {
+export async function simulateData(
+  seed: number,
+  mutant: Mutant = {},
+  engines: typeof modelSide = modelSide,
+  calls = 80,
+): Promise<DataRun> {
   const clock = virtualClock();
   const random = seededRandom(seed);
-  const model = engineModel({ clock, random, lostAnswerChance: random.next() < 0.7 ? 0.05 : 0 });
+  const side = engines(clock, random);
   const cluster = dataCluster({
     clock,
     random,
-    connect: own => {
-      const engine = lagging(model.connect(own), own, random);
+    connect: (own, name) => {
+      const engine = lagging(side.connect(own, name), own, random);
       return mutant.engine?.(engine, own) ?? engine;
     },
     tables: { counters },
@@ -163,6 +168,7 @@ export async function simulateData(seed: number, mutant: Mutant = {}, calls = 80
     if (luck < 0.35) {
       say(`kill ${node.id}`);
       node.kill();
+      side.killed(node.id);
       await sleep(clock, random.below(1500));
       say(`start ${(await cluster.start(node.slot)).id}`);
     } else if (luck < 0.5) {
@@ -176,10 +182,7 @@ export async function simulateData(seed: number, mutant: Mutant = {}, calls = 80
       await sleep(clock, random.below(1500));
       cluster.heal();
     } else if (luck < 0.85) {
-      say('engine away');
-      model.stop();
-      await sleep(clock, random.below(600));
-      model.start();
+      await side.fault(say);
     } else {
       say(`pause ${node.id}`);
       node.clock.pause();
@@ -189,6 +192,7 @@ export async function simulateData(seed: number, mutant: Mutant = {}, calls = 80
   };
 
   await clock.complete(async () => {
+    await side.open();
     await Promise.all(slots.map(slot => cluster.start(slot)));
     const clients = Promise.all(Array.from({ length: 5 }, (_, at) => client(`c${at}`)));
     const faulty = (async () => {
@@ -202,7 +206,7 @@ export async function simulateData(seed: number, mutant: Mutant = {}, calls = 80
     await faulty;
     stopped = false;
     cluster.heal();
-    model.setLostAnswerChance(0);
+    side.calm();
   });
   // what is under way lands, who was away catches up
   await clock.advance(8000);
@@ -263,7 +267,16 @@ function lagging(engine: Engine, clock: Clock, random: Random): Engine {
       yield entries;
     }
   };
-  return Object.create(engine, { log: { value: { ...log, follow } } });
+  const late: typeof log = {
+    append: (...args) => log.append(...args),
+    barrier: (...args) => log.barrier(...args),
+    read: (...args) => log.read(...args),
+    follow,
+    trim: (...args) => log.trim(...args),
+    info: (...args) => log.info(...args),
+    list: (...args) => log.list(...args),
+  };
+  return Object.create(engine, { log: { value: late } });
 }
 
 interface Writes {

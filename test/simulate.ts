@@ -1,11 +1,12 @@
 /**
- * `npm run simulate -- [link] [engine] [data] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
+ * `npm run simulate -- [link] [engine] [data] [whole] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
  * seeds, prints what fails with its seed, and exits 1 if anything did.
  */
 import { parseArgs } from 'node:util';
 import { simulateData } from './simulate-data.ts';
 import { simulateEngine } from './simulate-engine.ts';
 import { simulateLink } from './simulate-link.ts';
+import { embeddedSide } from './simulated-engines.ts';
 
 /** Each gives a text that says what went wrong, or nothing. */
 const simulations: Readonly<Record<string, (seed: number) => Promise<string | undefined>>> = {
@@ -19,6 +20,10 @@ const simulations: Readonly<Record<string, (seed: number) => Promise<string | un
   },
   data: async seed => {
     const { wrong, faults } = await simulateData(seed);
+    return wrong.length === 0 ? undefined : [...wrong, ...faults].join('\n  ');
+  },
+  whole: async seed => {
+    const { wrong, faults } = await simulateData(seed, {}, embeddedSide);
     return wrong.length === 0 ? undefined : [...wrong, ...faults].join('\n  ');
   },
 };

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { simulateData } from './simulate-data.ts';
 import { simulateEngine } from './simulate-engine.ts';
 import { simulateLink } from './simulate-link.ts';
+import { embeddedSide } from './simulated-engines.ts';
 
 test('over a network that breaks, what a caller is told of its call is what was done (200 seeds)', async () => {
   const met = { ok: 0, fail: 0, unknown: 0 };
@@ -45,4 +46,17 @@ test('under kills, cuts and lost answers the data core stays linearizable, exact
     faults += run.faults.length;
   }
   assert.ok(accepted > 5000 && faults > 300, `too little happened: ${accepted} writes, ${faults} faults`);
+});
+
+test('so it does over a network that breaks, on an engine that is killed on a failing disk (20 seeds)', async () => {
+  let accepted = 0;
+  for (let seed = 0; seed < 20; seed++) {
+    const again = `npm run simulate -- whole --from ${seed} --seeds 1`;
+    const run = await simulateData(seed, {}, embeddedSide).catch(cause => {
+      throw new Error(again, { cause });
+    });
+    assert.deepEqual(run.wrong, [], `${again}\n${run.faults.join('\n')}`);
+    accepted += run.accepted;
+  }
+  assert.ok(accepted > 2000, `too little happened: ${accepted} writes`);
 });
