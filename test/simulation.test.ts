@@ -33,10 +33,10 @@ test('the engine keeps what it acknowledged through kills, power cuts and failin
   assert.ok(acknowledged > 10_000 && unknown > 1000, `the disk was too kind: ${acknowledged}, ${unknown} unknown`);
 });
 
-test('under kills, cuts and lost answers the data core stays linearizable, exact and convergent (60 seeds)', async () => {
+test('under kills, cuts and lost answers the data core stays linearizable, exact and convergent (40 seeds)', async () => {
   let accepted = 0;
   let faults = 0;
-  for (let seed = 0; seed < 60; seed++) {
+  for (let seed = 0; seed < 40; seed++) {
     const again = `npm run simulate -- data --from ${seed} --seeds 1`;
     const run = await simulateData(seed).catch(cause => {
       throw new Error(again, { cause });
@@ -45,12 +45,12 @@ test('under kills, cuts and lost answers the data core stays linearizable, exact
     accepted += run.accepted;
     faults += run.faults.length;
   }
-  assert.ok(accepted > 5000 && faults > 300, `too little happened: ${accepted} writes, ${faults} faults`);
+  assert.ok(accepted > 5000 && faults > 200, `too little happened: ${accepted} writes, ${faults} faults`);
 });
 
-test('so it does over a network that breaks, on an engine that is killed on a failing disk (20 seeds)', async () => {
+test('so it does over a network that breaks, on an engine that is killed on a failing disk (15 seeds)', async () => {
   let accepted = 0;
-  for (let seed = 0; seed < 20; seed++) {
+  for (let seed = 0; seed < 15; seed++) {
     const again = `npm run simulate -- whole --from ${seed} --seeds 1`;
     const run = await simulateData(seed, {}, embeddedSide).catch(cause => {
       throw new Error(again, { cause });
@@ -58,5 +58,5 @@ test('so it does over a network that breaks, on an engine that is killed on a fa
     assert.deepEqual(run.wrong, [], `${again}\n${run.faults.join('\n')}`);
     accepted += run.accepted;
   }
-  assert.ok(accepted > 2000, `too little happened: ${accepted} writes`);
+  assert.ok(accepted > 1500, `too little happened: ${accepted} writes`);
 });
