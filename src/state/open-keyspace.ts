@@ -198,8 +198,7 @@ class OpenKeyspace implements Keyspace {
     // Beats lag behind a busy log: what counts is what this replica held when it was told to go; the log has the rest.
     const elsewhere = this.#others(number).filter(line => line.ready && line.position >= leavingFrom).length;
     const { writer } = partition.replica.head;
-    if (elsewhere < this.#options.replicas || writer === this.#options.instance || partition.pipeline.pending > 0)
-      return;
+    if (elsewhere < this.#options.replicas || writer === this.#options.instance || !partition.pipeline.idle) return;
     this.#held.delete(number);
     const closed = partition
       .close()

@@ -67,6 +67,10 @@ export class Pipeline {
   get pending(): number {
     return this.#queue.length + this.#group.size + (this.#inFlight?.group.size ?? 0);
   }
+  /** Nothing waits, runs or is on its way, not even a claim. */
+  get idle(): boolean {
+    return !this.#inFlight && !this.#recovering && !this.#group.wanted && this.#queue.length === 0;
+  }
   /** A slot is undecided or being caught up with. */
   get recovering(): Promise<void> | undefined {
     return this.#recovering;

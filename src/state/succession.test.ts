@@ -45,6 +45,12 @@ test('a writer that was never heard of is gone only after a grace, unless it is 
   assert.equal(succession(view({ ranked, listeningMs: 10, head: { writer: 's-1-before', heir: '' } })).kind, 'claim');
 });
 
+test('a writer that lives but does not hold the partition is followed by the next', () => {
+  const elsewhere = member('s-0-a');
+  const dropped = { ...elsewhere, beat: { ...elsewhere.beat, partitions: [] } };
+  assert.equal(succession(view({ head: { writer: 's-0-a', heir: '' } }, dropped)).kind, 'claim');
+});
+
 test('a named heir goes before rank while it is ready, and no longer', () => {
   const head = { writer: '', heir: 's-2-b' };
   assert.equal(succession(view({ head }, member('s-2-b'))).kind, 'stay');

@@ -54,5 +54,7 @@ function isThere(view: SuccessionView, id: string): boolean {
   const member = view.member(id);
   // A former life of this very slot is gone.
   if (!member) return slotOf(id) !== slotOf(view.self) && view.listeningMs < view.unheardGraceMs;
-  return member.verdict !== 'dead' && member.verdict !== 'stuck' && !member.beat.draining;
+  if (member.verdict === 'dead' || member.verdict === 'stuck' || member.beat.draining) return false;
+  // One that lives but does not hold the partition (any more) writes nothing: without this nobody would ever take over.
+  return !member.beat.ready || member.beat.partitions.some(line => line.partition === view.partition);
 }
