@@ -1,5 +1,6 @@
 /** The front door: everything that a service file needs. */
 
+export { defineConfig, type TandemConfig } from './contract/app-config.ts';
 export type { Answer, AnswerMeta, CallOptions, Calls } from './contract/call.ts';
 export { secret } from './contract/config.ts';
 export type {

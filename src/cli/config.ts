@@ -2,9 +2,9 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import type { TandemConfig } from '../contract/app-config.ts';
 import { TandemError } from '../core/errors.ts';
 import { type Invocation, text, texts, UsageError } from './command.ts';
-import type { TandemConfig } from './define-config.ts';
 
 export interface Setting<T> {
   readonly value: T;

@@ -7,7 +7,7 @@ import { Session } from '../calling/session.ts';
 import type { AnswerMeta } from '../contract/call.ts';
 import { didYouMean } from '../contract/did-you-mean.ts';
 import type { RawRequestForm, RawResponseForm } from '../contract/raw.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, sleep } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Histogram, Meter } from '../core/meter.ts';
@@ -37,6 +37,8 @@ export interface ExchangeParts {
   readonly bodyBytesMax: number;
   readonly streamMsMax: number;
   readonly heartbeatMs: number;
+  /** Until then an unknown route may only be one that was not heard of yet (monotonic ms). */
+  readonly learnsUntil: number;
   readonly ready: () => boolean;
   readonly closing: () => boolean;
   /** Aborts when open streams must end. */
@@ -48,6 +50,7 @@ const jsonType = 'application/json; charset=utf-8';
 const callPrefix = '/call/';
 /** How long the rest of a refused body is read and dropped. */
 const lingerMs = 2000;
+const learnPollMs = 20;
 const none: readonly string[] = [];
 
 /** The path and query of a request target, also of one in absolute form. */
@@ -81,6 +84,7 @@ export class Exchanges {
     try {
       headers.checkHost(request);
       if (path.startsWith('/-/') && this.#health(verb, path, answer)) return;
+      if (clock.monotonic() < this.#parts.learnsUntil) await this.#learn(verb, path);
       const match = find(table.routes, verb, path, request.method === 'OPTIONS', answer);
       if (!match) return;
       target = match.target;
@@ -102,6 +106,14 @@ export class Exchanges {
     } finally {
       if (entered) admission.leave();
       this.#account(verb, target, path, answer, clock.monotonic() - started, failure);
+    }
+  }
+
+  /** Waits until the route is known, or must be unknown. */
+  async #learn(verb: string, path: string): Promise<void> {
+    const { clock, table, learnsUntil, ending } = this.#parts;
+    while (clock.monotonic() < learnsUntil && !ending.aborted && !isKnown(table.routes, verb, path)) {
+      await sleep(clock, learnPollMs, ending);
     }
   }
 
@@ -278,6 +290,12 @@ function find(routes: Routes, verb: string, path: string, options: boolean, answ
   const allowed = routes.allowed(path);
   if (allowed.length > 0) return answer.refuseVerb(options, allowed, path);
   throw notFound(`there is no route ${verb} ${path.slice(0, 200)}`, didYouMean(`${verb} ${path}`, routes.patterns));
+}
+
+function isKnown(routes: Routes, verb: string, path: string): boolean {
+  if (!path.startsWith(callPrefix)) return routes.match(verb, path) !== undefined || routes.allowed(path).length > 0;
+  const [service = '', method = ''] = path.slice(callPrefix.length).split('/');
+  return routes.call(service, method) !== undefined;
 }
 
 function notFound(message: string, near: readonly string[]): TandemError {

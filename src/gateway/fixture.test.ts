@@ -110,6 +110,7 @@ export async function openTestGateway(handle: Handle, options: Partial<GatewayOp
     tracer: silentTracer,
     port: 0,
     secret: 'a secret of tests',
+    learnMs: 0,
     ...options,
   });
 }
