@@ -1,0 +1,174 @@
+// The whole system as real processes: `tandem up` with a service that keeps data, then kill -9 of one role after the
+// other while writes go on. What was acknowledged must be there, and nothing may count twice.
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { after, test } from 'node:test';
+import { createClient } from 'tandem/client';
+import type { inventory } from '../examples/shop/contracts.ts';
+
+const root = resolve(import.meta.dirname, '..');
+const data = mkdtempSync(join(tmpdir(), 'tandem-up-'));
+const started: ChildProcess[] = [];
+
+interface State {
+  readonly supervisor: { readonly pid: number };
+  readonly processes: readonly {
+    readonly name: string;
+    readonly role: string;
+    readonly pid: number;
+    readonly ready: boolean;
+  }[];
+  readonly facts: { readonly gatewayUrl?: string };
+}
+
+function up(...flags: string[]): { child: ChildProcess; printed: () => string; ended: Promise<number | null> } {
+  const args = [
+    ...process.execArgv,
+    join(root, 'bin/tandem.js'),
+    'up',
+    join(root, 'examples/shop/inventory.ts'),
+    '--data',
+    data,
+    ...flags,
+  ];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  started.push(child);
+  let text = '';
+  child.stdout.on('data', chunk => {
+    text += chunk;
+  });
+  child.stderr.on('data', chunk => {
+    text += chunk;
+  });
+  return { child, printed: () => text, ended: new Promise(done => child.once('exit', code => done(code))) };
+}
+
+function state(): State | undefined {
+  try {
+    return JSON.parse(readFileSync(join(data, 'supervisor.json'), 'utf8')) as State;
+  } catch {
+    return undefined;
+  }
+}
+
+async function until<T>(what: string, look: () => T | undefined | false, patienceMs = 30_000): Promise<T> {
+  const end = performance.now() + patienceMs;
+  while (performance.now() < end) {
+    const found = look();
+    if (found) return found;
+    await new Promise(done => setTimeout(done, 20));
+  }
+  assert.fail(`not within ${patienceMs} ms: ${what}`);
+}
+
+const whole = (pid: number): State | undefined => {
+  const now = state();
+  // Engine, naming, monitor, two gateways, three instances.
+  return now?.supervisor.pid === pid &&
+    now.facts.gatewayUrl &&
+    now.processes.filter(process => process.ready).length === 8
+    ? now
+    : undefined;
+};
+
+after(() => {
+  for (const child of started) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
+  for (const { pid } of state()?.processes ?? []) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It is gone already, as it should be.
+    }
+  }
+  rmSync(data, { recursive: true, force: true });
+});
+
+test('kill -9 of any role under writes loses nothing, and a new supervisor adopts what runs', {
+  timeout: 120_000,
+}, async () => {
+  let app = up('--scale', 'inventory=3');
+  const { facts } = await until('the app to be up', () => whole(app.child.pid!)).catch(cause => {
+    throw new Error(`${cause.message}\n${app.printed()}`);
+  });
+  const api = createClient({ url: facts.gatewayUrl! });
+  const calls = api.call<typeof inventory>('inventory');
+  const skus = Array.from({ length: 12 }, (_, i) => `sku-${i}`);
+  for (const sku of skus) await calls.open({ sku, initial: 100_000 }, { timeout: '20s' });
+
+  const acknowledged = new Map(skus.map(sku => [sku, 0]));
+  let stopped = false;
+  let order = 0;
+  const writer = async (lane: number): Promise<void> => {
+    while (!stopped) {
+      const sku = skus[(lane + order) % skus.length]!;
+      const orderId = `o-${order++}`;
+      // One key through all tries: a repeat of what did happen is recognised.
+      for (;;) {
+        const answer = await api
+          .try<typeof inventory>('inventory')
+          .reserve({ sku, orderId, qty: 1 }, { idempotencyKey: orderId, timeout: '5s' });
+        if (answer.ok) break;
+        assert.match(answer.error.code, /^[A-Z_]+$/, `${orderId}: ${answer.error.code}`);
+      }
+      acknowledged.set(sku, acknowledged.get(sku)! + 1);
+    }
+  };
+  const writing = Promise.all([0, 1, 2, 3].map(writer));
+
+  for (const role of ['instance', 'gateway', 'engine', 'naming', 'monitor']) {
+    const victim = state()!.processes.find(process => process.role === role)!;
+    const before = order;
+    process.kill(victim.pid, 'SIGKILL');
+    await until(`${victim.name} to be back`, () => {
+      const now = whole(app.child.pid!);
+      return now && !now.processes.some(process => process.pid === victim.pid) && order > before + 20;
+    });
+  }
+  app.child.kill('SIGKILL');
+  await app.ended;
+  const before = order;
+  await until('writes to go on without a supervisor', () => order > before + 20);
+  app = up('--scale', 'inventory=3');
+  await until('a new supervisor', () => whole(app.child.pid!));
+  assert.match(app.printed(), /taken over/);
+
+  stopped = true;
+  await writing;
+  for (const sku of skus) {
+    const stock = await calls.get({ sku }, { consistency: 'strong', timeout: '10s' });
+    assert.equal(stock?.reserved, acknowledged.get(sku), sku);
+  }
+  app.child.kill('SIGTERM');
+  assert.equal(await app.ended, 0, app.printed());
+});
+
+test('a service file that is missing, throws or exports nothing ends `up` with what to do', {
+  timeout: 60_000,
+}, async () => {
+  const run = async (file: string): Promise<{ code: number | null; printed: string }> => {
+    const child = spawn(
+      process.execPath,
+      [...process.execArgv, join(root, 'bin/tandem.js'), 'up', file, '--data', join(data, 'none')],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    started.push(child);
+    let printed = '';
+    child.stdout.on('data', chunk => {
+      printed += chunk;
+    });
+    child.stderr.on('data', chunk => {
+      printed += chunk;
+    });
+    const code = await new Promise<number | null>(done => child.once('exit', done));
+    return { code, printed };
+  };
+  const missing = await run('no-such-file.ts');
+  assert.equal(missing.code, 1);
+  assert.match(missing.printed, /no-such-file\.ts does not exist/);
+  const empty = await run(join(root, 'examples/shop/invoices.ts'));
+  assert.equal(empty.code, 1);
+  assert.match(empty.printed, /exports no service; end it with: export default/);
+});
