@@ -1,19 +1,7 @@
 /** Raw methods speak web Request and Response; over the link they travel as plain parts. */
+import type { RawRequestForm, RawResponseForm } from '../contract/raw.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-
-export interface RawRequestForm {
-  readonly method: string;
-  readonly url: string;
-  readonly headers: readonly (readonly [name: string, value: string])[];
-  readonly body: Uint8Array | null;
-}
-
-export interface RawResponseForm {
-  readonly status: number;
-  readonly headers: readonly (readonly [name: string, value: string])[];
-  readonly body: Uint8Array;
-}
 
 /** @throws INTERNAL when the handler answers with something else than a Response; TOO_LARGE when its body does not fit one frame. */
 export async function answerRaw(

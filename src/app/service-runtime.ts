@@ -8,6 +8,7 @@ import type { AroundCall, Service } from '../contract/contract.ts';
 import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
 import { keyOf } from '../contract/key.ts';
 import type { ErrorSpec, MethodSpec, Stream } from '../contract/method.ts';
+import type { RawRequestForm } from '../contract/raw.ts';
 import type { Answerer, Incoming, Reply } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
@@ -24,7 +25,7 @@ import type { Publisher } from '../events/publisher.ts';
 import { hashText } from '../partitioning/hash.ts';
 import type { Keyspace, Scope } from '../state/keyspace.ts';
 import { openContext, withFail } from './context.ts';
-import { answerRaw, type RawRequestForm } from './raw.ts';
+import { answerRaw } from './raw.ts';
 
 export interface ServiceRuntimeOptions {
   readonly service: Service;
