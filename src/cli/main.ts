@@ -9,7 +9,7 @@ import { columns, processTerminal, type Terminal } from './terminal.ts';
 /** Exit code: 0 done, 1 failed, 2 wrong usage; undefined when a role process now runs and ends by itself. */
 export async function main(
   argv: readonly string[],
-  terminal: Terminal = processTerminal(),
+  terminal: Terminal = processTerminal(argv[0] === 'up' || argv[0] === 'dev'),
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<number | undefined> {
   const [name, ...args] = argv;

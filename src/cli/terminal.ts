@@ -11,7 +11,14 @@ export interface Terminal {
   readonly columns: number;
 }
 
-export function processTerminal(): Terminal {
+/** A reader that left (`| head`) ends a command that only prints; with `goesOn` (an app that runs) it ends nothing. */
+export function processTerminal(goesOn: boolean): Terminal {
+  for (const output of [process.stdout, process.stderr]) {
+    output.on('error', (cause: NodeJS.ErrnoException) => {
+      if (cause.code !== 'EPIPE') throw cause;
+      if (!goesOn) process.exit(0);
+    });
+  }
   return {
     out: text => void process.stdout.write(`${text}\n`),
     say: text => void process.stderr.write(`${text}\n`),
