@@ -2,7 +2,7 @@
 // other while writes go on. What was acknowledged must be there, and nothing may count twice.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { after, test } from 'node:test';
@@ -168,6 +168,11 @@ test('a service file that is missing, throws or exports nothing ends `up` with w
   const missing = await run('no-such-file.ts');
   assert.equal(missing.code, 1);
   assert.match(missing.printed, /no-such-file\.ts does not exist/);
+  const throwing = join(data, 'throwing.ts');
+  writeFileSync(throwing, "const port = 1;\nthrow new Error('no licence');\n");
+  const thrown = await run(throwing);
+  assert.equal(thrown.code, 1);
+  assert.match(thrown.printed, /throwing\.ts could not be loaded: no licence \(line 2\)/);
   const empty = await run(join(root, 'examples/shop/invoices.ts'));
   assert.equal(empty.code, 1);
   assert.match(empty.printed, /exports no service; end it with: export default/);

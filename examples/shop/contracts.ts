@@ -145,6 +145,7 @@ export const orderReturned = topic('order.returned', OrderEvent, { key: 'orderId
 
 /* ---- notifications: tells the customer, with retries and a dead letter for addresses that never work. */
 export const Mail = z.object({ orderId: z.string(), what: z.enum(['shipped', 'cancelled']), times: z.int() });
+export type Mail = z.infer<typeof Mail>;
 export const notifications = contract('notifications', {
   get: {
     http: 'GET /notifications/:orderId',

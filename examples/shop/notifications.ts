@@ -34,10 +34,7 @@ export default notifications.implement({
       handler: ({ orderId, customer }, ctx) => {
         if (customer === null) return;
         ctx.resources.mail.send(orderId);
-        return ctx.transact(tx => {
-          const times = tx.mails.get(orderId)?.times ?? 0;
-          tx.mails.put(orderId, { orderId, what: 'shipped', times: times + 1 });
-        });
+        return ctx.transact(tx => tx.mails.put(orderId, told(orderId, 'shipped', tx.mails.get(orderId))));
       },
     },
     tellCancelled: {
@@ -46,11 +43,12 @@ export default notifications.implement({
       handler: ({ orderId, customer }, ctx) => {
         if (customer === null) return;
         ctx.resources.mail.send(orderId);
-        return ctx.transact(tx => {
-          const times = tx.mails.get(orderId)?.times ?? 0;
-          tx.mails.put(orderId, { orderId, what: 'cancelled', times: times + 1 });
-        });
+        return ctx.transact(tx => tx.mails.put(orderId, told(orderId, 'cancelled', tx.mails.get(orderId))));
       },
     },
   },
 });
+
+function told(orderId: string, what: Mail['what'], before: Mail | undefined): Mail {
+  return { orderId, what, times: (before?.times ?? 0) + 1 };
+}

@@ -13,7 +13,7 @@ export interface Random {
 
 const alphabet = '0123456789abcdefghjkmnpqrstvwxyz';
 
-/** Ids are made for every call: bytes are fetched by the page, since asking the system costs a microsecond. */
+/** Ids are made for every call: bytes are fetched by the page, since asking the system for each would be a call of its own. */
 const pool = new Uint8Array(4096);
 let poolAt = pool.length;
 

@@ -1,6 +1,6 @@
 /**
  * The one shared sequence of segment files. Zeroed ahead, so that a write changes data only and one fdatasync makes it
- * durable without touching the file's metadata (1.6 times the rate of a growing file here). Every segment begins with a
+ * durable without touching the file's metadata. Every segment begins with a
  * directory of all logs, so that older segments can go without taking the logs' names along.
  */
 import { join } from 'node:path';

@@ -365,7 +365,13 @@ class OpenKeyspace implements Keyspace {
     try {
       await partition.replica.untilReady(deadline);
     } catch (thrown) {
-      if (this.#held.get(partition.number) === partition) throw thrown;
+      if (this.#held.get(partition.number) !== partition) return;
+      if (TandemError.from(thrown).code !== 'DEADLINE_EXCEEDED') throw thrown;
+      throw new TandemError(
+        'UNAVAILABLE',
+        `the data of '${this.service}' could not catch up in time: is the engine running? Look at its records (tandem logs engine)`,
+        { cause: thrown },
+      );
     }
   }
 
