@@ -67,6 +67,7 @@ export function sampleCluster(options: { readonly empty?: boolean } = {}): Sampl
     member: id => members().find(member => member.beat.id === id),
     descriptor: service => descriptors.get(service),
     descriptors: service => (descriptors.has(service) ? [descriptors.get(service)!] : []),
+    learning: () => false,
     descriptorOf: member => descriptors.get(member.beat.service ?? ''),
     conflicts: () => [],
     services: () => [...descriptors.keys()],

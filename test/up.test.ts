@@ -127,6 +127,17 @@ test('kill -9 of any role under writes loses nothing, and a new supervisor adopt
       return now && !now.processes.some(process => process.pid === victim.pid) && order > before + 20;
     });
   }
+  // An engine that hangs with its connections open makes everybody silent at once: that is no evidence against anybody.
+  const calm = state()!;
+  const engine = calm.processes.find(process => process.role === 'engine')!;
+  process.kill(engine.pid, 'SIGSTOP');
+  await new Promise(done => setTimeout(done, 4000));
+  process.kill(engine.pid, 'SIGCONT');
+  const atPause = order;
+  await until('writes to go on after the pause', () => whole(app.child.pid!) && order > atPause + 20);
+  const pids = ({ processes }: State): number[] => processes.map(process => process.pid).sort((a, b) => a - b);
+  assert.deepEqual(pids(state()!), pids(calm), 'somebody was killed for the silence of the engine');
+
   app.child.kill('SIGKILL');
   await app.ended;
   const before = order;

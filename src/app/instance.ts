@@ -139,7 +139,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       peer.serve(opened);
       events = opened;
     }
-    peer.report({ ready: true });
+    await peer.announce(deadline);
     logger.info('ready', { address: peer.address });
 
     return {

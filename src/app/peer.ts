@@ -46,6 +46,12 @@ export interface Peer {
   serve(part: Part): void;
   /** What the beats say from now on. */
   report(state: Partial<PeerState>): void;
+  /**
+   * Reports ready and waits until that beat came back over the bus: then the others heard it too. Who is ready before
+   * may be called by someone who was told so, through a gateway that does not know yet.
+   * @throws UNAVAILABLE at the deadline (monotonic ms): the engine does not carry its beats.
+   */
+  announce(deadline: number): Promise<void>;
   /** Says goodbye on the bus, lets running calls end, closes the link. */
   close(graceMs: number): Promise<void>;
 }
@@ -118,15 +124,28 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     ? startBeats({ identity, read, clock, logger, engineAddress: options.engineAddress })
     : startBeatsInLoop({ identity, read, clock, bus: engine.bus });
 
+  const report = (changes: Partial<PeerState>): void => {
+    Object.assign(state, changes);
+    beats.changed();
+  };
   return {
     id,
     address: server.address,
     registry,
     caller,
     serve: part => void parts.push(part),
-    report: changes => {
-      Object.assign(state, changes);
-      beats.changed();
+    report,
+    announce: async deadline => {
+      report({ ready: true });
+      const heard = registry.until(({ member }) => member(id)?.beat.ready === true, 'its own heartbeat', deadline);
+      await heard.catch(cause => {
+        const where = options.engineAddress ? ` at ${options.engineAddress}` : '';
+        throw new TandemError(
+          'UNAVAILABLE',
+          `the engine${where} does not carry the heartbeats of ${id}: is it running? Look at its records (tandem logs engine)`,
+          { cause },
+        );
+      });
     },
     close: async graceMs => {
       await beats.close();

@@ -88,6 +88,7 @@ function world(members: Member[], answer: Answer) {
     descriptor: service => (service === 'stock' ? descriptor : undefined),
     descriptors: service => (service === 'stock' ? [descriptor] : []),
     descriptorOf: () => descriptor,
+    learning: () => false,
     conflicts: () => [],
     services: () => ['stock'],
     get version() {

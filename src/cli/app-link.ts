@@ -12,13 +12,10 @@ import { Publisher, unknownTopic } from '../events/publisher.ts';
 import type { Verdict } from '../failure-detection/beat.ts';
 import { connectEngine } from '../log/remote-engine.ts';
 
-/**
- * A verdict counts when it lasts while the engine is well: beats travel through the engine, so when that is still,
- * everybody seems silent, and killing them all would be the worst of all cures.
- */
+/** A verdict counts when it lasts: to kill what was only slow to be heard would be the worse cure. */
 const verdictLastsMs = 2000;
 
-/** The engine carries the bus, so no beat tells of its own stillness: it is asked. Three silences of this long condemn it. */
+/** The engine carries the bus, so no beat tells that it hangs: it is asked. Three silences of this long condemn it. */
 const probe = { intervalMs: 1000, timeoutMs: 3000, silencesMax: 3 } as const;
 
 export interface AppLink {
@@ -45,38 +42,29 @@ export async function openAppLink(
   peer.report({ ready: true });
   const { registry, caller } = peer;
   const publisher = new Publisher({ log: engine.log, source: id, clock, random });
-  /** Since when each ill member is ill, and the engine well (monotonic ms). */
+  /** Since when each ill member is ill (monotonic ms). */
   const illSinceMs = new Map<string, number>();
-  let wellSinceMs: number | undefined;
   let silences = 0;
 
   const judge = (): void => {
     const nowMs = clock.monotonic();
     const ill = registry.members().filter(({ verdict }) => verdict === 'stuck' || verdict === 'dead');
     for (const id of illSinceMs.keys()) if (!ill.some(({ beat }) => beat.id === id)) illSinceMs.delete(id);
-    const still = ill.find(({ beat }) => beat.id === engineId());
-    // When most are silent at once, it is the bus that is silent: that is no evidence against any of them.
-    const cutOff = ill.length > 1 && ill.length * 2 >= registry.members().length;
-    if (still || cutOff) wellSinceMs = nowMs;
-    if (cutOff && !still) return;
-    for (const { beat, verdict } of still ? [still] : ill) {
+    for (const { beat, verdict } of ill) {
       const sinceMs = illSinceMs.get(beat.id) ?? nowMs;
       illSinceMs.set(beat.id, sinceMs);
-      const countsFromMs = still ? sinceMs : Math.max(sinceMs, wellSinceMs ?? nowMs);
-      if (nowMs - countsFromMs < verdictLastsMs) continue;
+      if (nowMs - sinceMs < verdictLastsMs) continue;
       illSinceMs.delete(beat.id);
       onVerdict(beat.id, verdict);
     }
   };
   const probing = every(clock, probe.intervalMs, async () => {
+    judge();
     const id = engineId();
     try {
       await engine.log.barrier('supervisor/probe', { deadline: clock.monotonic() + probe.timeoutMs });
       silences = 0;
-      wellSinceMs ??= clock.monotonic();
-      judge();
     } catch (failure) {
-      wellSinceMs = undefined;
       silences = TandemError.from(failure).code === 'DEADLINE_EXCEEDED' && id === engineId() ? silences + 1 : 0;
     }
     if (silences < probe.silencesMax || id === undefined) return;

@@ -1,9 +1,10 @@
 /**
  * From beats, time and evidence to verdicts. Pure: it never looks at a clock, it is told the time.
  * A silent process becomes suspect, then dead. Evidence shortens the wait (a link to it was refused or broke, or a newer
- * process took its slot), but never decides alone: a beat after the evidence outweighs it. Without the bus nobody can be
- * heard, so then verdicts stand still: "I am cut off", never "everyone died". And when the observer itself stood still
- * (a busy loop, SIGSTOP), that time is no one's silence (the idea of Lifeguard, Dadgar et al. 2017: distrust yourself first).
+ * process took its slot), but never decides alone: a beat after the evidence outweighs it. An observer that hears nobody,
+ * not even its own beats, which travel the same way, is cut off (the bus is lost, or its engine hangs with the connection
+ * open): then verdicts stand still, never "everyone died". And when the observer itself stood still (a busy loop,
+ * SIGSTOP), that time is no one's silence (the idea of Lifeguard, Dadgar et al. 2017: distrust yourself first).
  */
 import { limits } from '../core/limits.ts';
 import type { Beat, Member, Verdict } from './beat.ts';
@@ -25,6 +26,8 @@ export interface MembershipOptions extends PhiOptions {
   readonly forgetMs: number;
   /** A pause between two looks beyond this was the observer's own. */
   readonly ownPauseMs: number;
+  /** With no beat of anybody for so long the observer is cut off. Not above `evidencedSilentMs`, or evidence kills everybody first. */
+  readonly cutOffMs: number;
 }
 
 export const membershipDefaults: MembershipOptions = {
@@ -39,6 +42,7 @@ export const membershipDefaults: MembershipOptions = {
   slowMs: 250,
   forgetMs: 60_000,
   ownPauseMs: limits.beatIntervalMs * 2,
+  cutOffMs: limits.beatIntervalMs * 2,
 };
 
 class Known implements Member {
@@ -62,10 +66,13 @@ export class Membership {
   #list: readonly Member[] | undefined;
   #connected = true;
   #lookedMs: number;
+  /** When any beat was heard last. */
+  #heardMs: number;
 
   constructor(nowMs: number, options: Partial<MembershipOptions> = {}) {
     this.#options = { ...membershipDefaults, ...options };
     this.#lookedMs = nowMs;
+    this.#heardMs = nowMs;
   }
 
   /** All that are known; the same array until someone comes or is forgotten. A member's fields are always current. */
@@ -80,6 +87,8 @@ export class Membership {
 
   /** Takes in a beat. True when it changes where calls may go: not for load, position or time alone. */
   heard(beat: Beat, nowMs: number): boolean {
+    if (this.#cutOff(nowMs)) this.#excuse(nowMs - this.#heardMs, nowMs);
+    this.#heardMs = nowMs;
     const known = this.#members.get(beat.id);
     if (!known) {
       const fresh = new Known(beat, this.#options, nowMs);
@@ -115,7 +124,10 @@ export class Membership {
 
   /** The bus was lost or found. While it is lost all verdicts stand still. */
   connection(connected: boolean, nowMs: number): void {
-    if (connected && !this.#connected) this.#excuseAll(nowMs);
+    if (connected && !this.#connected) {
+      for (const { detector } of this.#members.values()) detector.excuse(detector.silentMs(nowMs), nowMs);
+      this.#heardMs = nowMs;
+    }
     this.#connected = connected;
     this.#lookedMs = nowMs;
   }
@@ -124,10 +136,11 @@ export class Membership {
   look(nowMs: number): boolean {
     const pauseMs = nowMs - this.#lookedMs;
     this.#lookedMs = nowMs;
-    if (!this.#connected) return false;
     if (pauseMs > this.#options.ownPauseMs) {
-      for (const known of this.#members.values()) known.detector.excuse(pauseMs);
+      this.#excuse(pauseMs, nowMs);
+      this.#heardMs = Math.min(nowMs, this.#heardMs + pauseMs);
     }
+    if (this.#cutOff(nowMs)) return false;
     let changed = false;
     for (const known of this.#members.values()) {
       if (this.#update(known, nowMs)) changed = true;
@@ -140,8 +153,12 @@ export class Membership {
     return changed;
   }
 
-  #excuseAll(nowMs: number): void {
-    for (const { detector } of this.#members.values()) detector.excuse(detector.silentMs(nowMs));
+  #cutOff(nowMs: number): boolean {
+    return !this.#connected || nowMs - this.#heardMs >= this.#options.cutOffMs;
+  }
+
+  #excuse(ms: number, nowMs: number): void {
+    for (const { detector } of this.#members.values()) detector.excuse(ms, nowMs);
   }
 
   /** A process that begins in the slot of another (`inventory-3-…`) on the same node is evidence against the older one. */
@@ -166,7 +183,7 @@ export class Membership {
   #judge(known: Known, nowMs: number): Verdict {
     const { suspectPhi, deadPhi, deadSilentMs, evidencedSilentMs, stuckMs, slowMs } = this.#options;
     if (known.farewell) return 'dead';
-    if (!this.#connected) return known.evidence && known.verdict === 'alive' ? 'suspect' : known.verdict;
+    if (this.#cutOff(nowMs)) return known.evidence && known.verdict === 'alive' ? 'suspect' : known.verdict;
     const silentMs = known.detector.silentMs(nowMs);
     const phi = known.detector.phi(nowMs);
     if (known.evidence && silentMs >= evidencedSilentMs) return 'dead';

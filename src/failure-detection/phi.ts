@@ -45,8 +45,8 @@ export class PhiDetector {
   }
 
   /** Time in which nobody could have heard anything does not count as silence. */
-  excuse(ms: number): void {
-    this.#lastMs += ms;
+  excuse(ms: number, nowMs: number): void {
+    this.#lastMs = Math.min(nowMs, this.#lastMs + ms);
   }
 
   silentMs(nowMs: number): number {

@@ -67,6 +67,7 @@ test('a request crosses gateway, caller and link and comes back', async () => {
     members: () => [member],
     instances: () => [member],
     member: () => member,
+    learning: () => false,
     descriptorOf: () => stockDescriptor,
   };
   const caller = openCaller({ registry, dialer, clock, random, logger, meter, tracer });

@@ -37,8 +37,10 @@ export interface ExchangeParts {
   readonly bodyBytesMax: number;
   readonly streamMsMax: number;
   readonly heartbeatMs: number;
-  /** Until then an unknown route may only be one that was not heard of yet (monotonic ms). */
+  /** An unknown route may only be one that was not heard of yet: until `learnsUntil` (monotonic ms), and later while a newcomer is asked what it offers, for at most `learnMs`. */
   readonly learnsUntil: number;
+  readonly learnMs: number;
+  readonly learning: () => boolean;
   readonly ready: () => boolean;
   readonly closing: () => boolean;
   /** Aborts when open streams must end. */
@@ -84,7 +86,7 @@ export class Exchanges {
     try {
       headers.checkHost(request);
       if (path.startsWith('/-/') && this.#health(verb, path, answer)) return;
-      if (clock.monotonic() < this.#parts.learnsUntil) await this.#learn(verb, path);
+      if (this.#mayLearn()) await this.#learn(verb, path);
       const match = find(table.routes, verb, path, request.method === 'OPTIONS', answer);
       if (!match) return;
       target = match.target;
@@ -109,10 +111,15 @@ export class Exchanges {
     }
   }
 
+  #mayLearn(): boolean {
+    return this.#parts.learning() || this.#parts.clock.monotonic() < this.#parts.learnsUntil;
+  }
+
   /** Waits until the route is known, or must be unknown. */
   async #learn(verb: string, path: string): Promise<void> {
-    const { clock, table, learnsUntil, ending } = this.#parts;
-    while (clock.monotonic() < learnsUntil && !ending.aborted && !isKnown(table.routes, verb, path)) {
+    const { clock, table, learnMs, ending } = this.#parts;
+    const end = clock.monotonic() + learnMs;
+    while (this.#mayLearn() && clock.monotonic() < end && !ending.aborted && !isKnown(table.routes, verb, path)) {
       await sleep(clock, learnPollMs, ending);
     }
   }

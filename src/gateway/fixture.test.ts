@@ -76,6 +76,7 @@ export function fakeRegistry(descriptors: Descriptor[]): Registry & { join(descr
     descriptor: name => descriptors.find(({ service }) => service === name),
     descriptors: name => descriptors.filter(({ service }) => service === name),
     descriptorOf: () => undefined,
+    learning: () => false,
     conflicts: () => [],
     onChange: () => () => {},
     until: async () => {},

@@ -80,6 +80,7 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     ...options,
     table: new RouteTable(registry, logger),
     learnsUntil: clock.monotonic() + options.learnMs,
+    learning: () => registry.learning(),
     admission,
     tokens: sessionTokens(options.secret),
     ready: () => !closing && (options.ready?.() ?? registry.services().length > 0),

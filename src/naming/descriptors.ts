@@ -31,6 +31,8 @@ export interface Descriptors {
   newest(service: string): Descriptor | undefined;
   all(service: string): readonly Descriptor[];
   of(member: Member): Descriptor | undefined;
+  /** Whether an answer is awaited. */
+  asking(): boolean;
   services(): readonly string[];
   conflicts(): readonly NameConflict[];
   close(): void;
@@ -120,6 +122,7 @@ export function openDescriptors(options: DescriptorsOptions): Descriptors {
       const hashes = new Set((present.get(service) ?? []).map(member => member.beat.descriptorHash));
       return [...hashes].map(hash => byHash.get(hash)).filter(descriptor => descriptor !== undefined);
     },
+    asking: () => asking.size > 0,
     of: member => byHash.get(member.beat.descriptorHash),
     services: () => [...latest.keys()].sort(),
     conflicts: () => conflicts,

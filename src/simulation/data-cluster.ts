@@ -151,6 +151,7 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
       descriptor: () => undefined,
       descriptors: () => [],
       descriptorOf: () => undefined,
+      learning: () => false,
       conflicts: () => [],
       services: () => [service],
       version: 0,
