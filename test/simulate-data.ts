@@ -229,6 +229,8 @@ export async function simulateData(
     }
   });
 
+  // A strong read may have left an entry, which followers take in their own time.
+  await clock.advance(1000);
   const effects = await clock.complete(() => eventsOf([...cluster.nodes.values()], wrong));
   const audit = auditEffects(
     attempts,

@@ -29,7 +29,8 @@ export interface EngineSide {
 }
 
 export function modelSide(clock: VirtualClock, random: Random): EngineSide {
-  const model = engineModel({ clock, random, lostAnswerChance: random.next() < 0.7 ? 0.05 : 0 });
+  const lostAnswerChance = random.next() < 0.7 ? 0.05 : 0;
+  const model = engineModel({ clock, random, lostAnswerChance, barrierAppends: random.next() < 0.5 });
   return {
     open: async () => {},
     connect: own => model.connect(own),

@@ -34,7 +34,7 @@ export interface EngineOptions {
 
 export interface Log {
   /**
-   * Appends all bodies in order at consecutive positions, or none. With a number, only if the log's tail is exactly that.
+   * Appends all bodies (none of them empty) in order at consecutive positions, or none. With a number, only if the log's tail is exactly that.
    * @throws TOO_LARGE, OVERLOADED, CLOSED, UNAVAILABLE (all not-done). Everything doubtful is the result `unknown`, never a throw.
    */
   append(
@@ -43,7 +43,10 @@ export interface Log {
     bodies: readonly Uint8Array[],
     options: EngineOptions,
   ): Promise<AppendResult>;
-  /** A linearizable tail: at least every append acknowledged before this call began. */
+  /**
+   * A linearizable tail: at least every append acknowledged before this call began; 0 for a log that was never appended to.
+   * Where a barrier is an append (`barrierAppends`), it leaves an entry with an empty body: readers pass over it.
+   */
   barrier(log: string, options: EngineOptions): Promise<number>;
   /** Entries from `from` on, oldest first, up to about `bytesMax` (at least one if any). Only durable ones. @throws NOT_FOUND when trimmed away. */
   read(log: string, from: number, bytesMax: number, options: EngineOptions): Promise<readonly Entry[]>;

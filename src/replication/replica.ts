@@ -34,6 +34,9 @@ export interface Applied {
 }
 type State = 'opening' | 'ready' | 'failed' | 'closed';
 
+/** What a barrier that appends leaves in the log: it takes a position and says nothing. */
+const nothing: Omit<LogEntry, 'epoch' | 'time'> = { parent: '', author: '', writes: [], emitted: [] };
+
 /** Errors after which trying again cannot help. */
 const fatal = new Set(['LOG_LOST', 'CONFIG', 'CORRUPT', 'UNSUPPORTED']);
 const readBytes = 1_048_576;
@@ -154,7 +157,7 @@ export class Replica {
   /** Applies an entry of our own that the engine has accepted; a no-op when the follower was faster. */
   applyOwn(position: number, entry: LogEntry, hash: string): void {
     if (position !== this.head.position + 1 || this.#state !== 'ready') return;
-    this.#commit([{ position, entry }], hash);
+    this.#commit([{ position, entry }], hash, position);
   }
 
   async #run(): Promise<void> {
@@ -188,8 +191,15 @@ export class Replica {
   async #begin(): Promise<void> {
     let tail = await this.#barrier();
     if (tail < this.head.position) throw this.#lost(tail);
-    if (tail === 0) tail = await this.#genesis();
     await this.#checkOwnSlot();
+    await this.#catchUpOrLoad(tail);
+    // Only barriers so far, or nothing at all: the log has no beginning yet.
+    if (this.head.hash !== '') return;
+    tail = await this.#genesis();
+    await this.#catchUpOrLoad(tail);
+  }
+
+  async #catchUpOrLoad(tail: number): Promise<void> {
     try {
       await this.catchUp(tail, this.#deadline());
     } catch (thrown) {
@@ -201,10 +211,11 @@ export class Replica {
 
   async #genesis(): Promise<number> {
     const { engine, service, partition, partitions, instance, clock, random } = this.#options;
+    const { position } = this.head;
     if (this.#options.knownElsewhere()) {
       const tail = await this.#barrier();
-      if (tail > 0) return tail;
-      throw this.#lost(0);
+      if (tail > position) return tail;
+      throw this.#lost(tail);
     }
     const genesis = { incarnation: random.id(), service, partition, partitions };
     const body = encodeEntry({
@@ -216,7 +227,7 @@ export class Replica {
       writes: [],
       emitted: [],
     });
-    const result = await engine.log.append(this.log, 0, [body], { deadline: this.#deadline() });
+    const result = await engine.log.append(this.log, position, [body], { deadline: this.#deadline() });
     if (result.kind === 'unknown')
       throw new TandemError('UNAVAILABLE', 'the fate of a genesis entry is unknown; looking again');
     return this.#barrier();
@@ -225,7 +236,7 @@ export class Replica {
   /** Compares the last entry that this copy holds with the log's (rule 20): a disagreement means that this copy is wrong. */
   async #checkOwnSlot(): Promise<void> {
     const { head } = this;
-    if (head.position === 0) return;
+    if (head.hash === '') return;
     let entries: readonly Entry[];
     try {
       entries = await this.#options.engine.log.read(this.log, head.hashPosition, 1, { deadline: this.#deadline() });
@@ -260,14 +271,15 @@ export class Replica {
   /** A log that begins anew under another identity is not a repair of ours but a loss. */
   async #refuseOtherIncarnation(known: string): Promise<void> {
     if (known === '') return;
-    let first: readonly Entry[];
+    let first: Entry | undefined;
     try {
-      first = await this.#options.engine.log.read(this.log, 1, 1, { deadline: this.#deadline() });
+      const entries = await this.#options.engine.log.read(this.log, 1, readBytes, { deadline: this.#deadline() });
+      first = entries.find(({ body }) => body.length > 0);
     } catch (thrown) {
       if (TandemError.from(thrown).code === 'NOT_FOUND') return; // trimmed: the snapshot's head says who it is
       throw thrown;
     }
-    const found = first[0] && decodeEntry(first[0].body).genesis?.incarnation;
+    const found = first && decodeEntry(first.body).genesis?.incarnation;
     if (found && found !== known) {
       throw this.#recreated(found);
     }
@@ -296,10 +308,16 @@ export class Replica {
 
   /** Applies what is new of `entries`. Checks happen before, the commit is one for all of them. */
   async #take(entries: readonly Entry[]): Promise<void> {
-    let batch: Applied[] = [];
+    const batch: Applied[] = [];
     let { position, hash, hashPosition } = this.head;
     for (const { position: at, body } of entries) {
       if (at < position || (at === position && at !== hashPosition)) continue;
+      if (body.length === 0 && at === position + 1) {
+        const { epoch, time } = batch.at(-1)?.entry ?? this.head;
+        batch.push({ position: at, entry: { ...nothing, epoch, time } });
+        position = at;
+        continue;
+      }
       const bodyHash = chainHash(body);
       if (at === position) {
         if (bodyHash === hash) continue;
@@ -308,18 +326,17 @@ export class Replica {
       if (at !== position + 1) return this.#again(`a follower skipped from ${position} to ${at}`);
       const entry = decodeEntry(body);
       if (entry.parent !== hash) {
-        if (batch.length > 0) this.#commit(batch, hash);
+        if (batch.length > 0) this.#commit(batch, hash, hashPosition);
         await this.#judge(at);
         return this.#take(entries);
       }
-      this.#checkGenesis(at, entry);
+      this.#checkGenesis(at, hash === '', entry);
       batch.push({ position: at, entry });
       position = at;
       hashPosition = at;
       hash = bodyHash;
     }
-    if (batch.length > 0) this.#commit(batch, hash);
-    batch = [];
+    if (batch.length > 0) this.#commit(batch, hash, hashPosition);
   }
 
   /** The entry at `at` does not continue what we hold. Either our copy is wrong, or the entry is foreign (rule 20). */
@@ -329,7 +346,7 @@ export class Replica {
     await this.#barrier();
     await this.#checkOwnSlot();
     if (this.head.position !== at - 1 || this.head.hash !== head.hash) return;
-    if (head.position === 0) throw new TandemError('CORRUPT', `${this.log} does not begin with a genesis entry`);
+    if (head.hash === '') throw new TandemError('CORRUPT', `${this.log} does not begin with a genesis entry`);
     this.foreignSkipped++;
     this.#options.logger.error('a foreign entry was skipped: it does not continue the chain', {
       log: this.log,
@@ -340,8 +357,8 @@ export class Replica {
     this.#waiters.advance(at);
   }
 
-  #checkGenesis(position: number, entry: LogEntry): void {
-    if ((position === 1) !== (entry.genesis !== undefined)) {
+  #checkGenesis(position: number, isFirst: boolean, entry: LogEntry): void {
+    if (isFirst !== (entry.genesis !== undefined)) {
       throw new TandemError('CORRUPT', `${this.log}: genesis and first position do not agree at ${position}`);
     }
     const { partitions, service, partition } = this.#options;
@@ -358,7 +375,7 @@ export class Replica {
   }
 
   /** Synchronous: nothing can come between the check of the position and the commit. */
-  #commit(batch: readonly Applied[], hash: string): void {
+  #commit(batch: readonly Applied[], hash: string, hashPosition: number): void {
     let { incarnation, epoch, writer, heir, time } = this.head;
     const writes: Write[] = [];
     for (const { entry } of batch) {
@@ -375,7 +392,7 @@ export class Replica {
       }
     }
     const { position } = batch[batch.length - 1]!;
-    this.store.commit(writes, { position, hash, hashPosition: position, time, incarnation, epoch, writer, heir });
+    this.store.commit(writes, { position, hash, hashPosition, time, incarnation, epoch, writer, heir });
     for (const listener of this.#listeners) listener(batch);
     if (this.#state === 'ready') this.#waiters.advance(position);
   }

@@ -16,6 +16,8 @@ export interface EngineModelOptions {
   readonly delayMsMax?: number;
   /** Chance that the answer of an append is lost. Default: 0. */
   readonly lostAnswerChance?: number;
+  /** Whether a barrier takes a position of its own, as on NATS. Default: no. */
+  readonly barrierAppends?: boolean;
 }
 
 export interface EngineModel {
@@ -41,7 +43,7 @@ interface Stored {
 }
 
 export function engineModel(options: EngineModelOptions): EngineModel {
-  const { random, delayMsMax = 2 } = options;
+  const { random, delayMsMax = 2, barrierAppends = false } = options;
   let lostAnswerChance = options.lostAnswerChance ?? 0;
   let up = true;
   let landedUnknown = 0;
@@ -122,7 +124,11 @@ export function engineModel(options: EngineModelOptions): EngineModel {
           });
         });
       },
-      barrier: (name, { deadline }) => ask(deadline, () => tailOf(name)),
+      barrier: (name, { deadline }) =>
+        ask(deadline, () => {
+          if (barrierAppends && logs.has(name)) land(name, 'any', [new Uint8Array(0)]);
+          return tailOf(name);
+        }),
       read: (name, from, bytesMax, { deadline }) => ask(deadline, () => slice(name, from, bytesMax)),
       async *follow(name, from, signal) {
         let next = from;
@@ -203,7 +209,7 @@ export function engineModel(options: EngineModelOptions): EngineModel {
         driver: 'model',
         entryBytesMax: limits.entryBytesMax,
         acknowledged: 'in the memory of the simulation',
-        barrierAppends: false,
+        barrierAppends,
       },
       close: async () => {
         closed = true;

@@ -66,7 +66,7 @@ export function simulatedNetwork(options: NetworkOptions): Network {
   let names = 0;
 
   const isCut = (from: string, to: string): boolean =>
-    cuts.has(`${from} ${to}`) || cuts.has(`${from} *`) || cuts.has(`* ${to}`);
+    cuts.has(`${from} ${to}`) || (from !== to && (cuts.has(`${from} *`) || cuts.has(`* ${to}`)));
   const delayMs = (): number => {
     const base = delayMsMin + random.next() * (delayMsMax - delayMsMin);
     return slowChance > 0 && random.next() < slowChance ? base * (10 + random.below(90)) : base;

@@ -12,6 +12,7 @@ import { openLinkServer } from '../communication/link-server.ts';
 import type { AnyContract, Calls } from '../contract/call.ts';
 import type { Handlers } from '../contract/context.ts';
 import type { Contract, Service } from '../contract/contract.ts';
+import { didYouMean } from '../contract/did-you-mean.ts';
 import type { Clock } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { TandemError } from '../core/errors.ts';
@@ -33,7 +34,7 @@ import { type ProcessClock, virtualClock } from './virtual-clock.ts';
 export interface TestOptions {
   /** Repeats the same delays and choices. Default 1. */
   readonly seed?: number;
-  /** Instances per service. Default 1. */
+  /** Instances per service. Default 1. A name that is no service of this test is refused here and in `config` and `resources`. */
   readonly instances?: Readonly<Record<string, number>>;
   /** The config of each service. */
   readonly config?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -44,13 +45,20 @@ export interface TestOptions {
 }
 
 export interface TestApp extends Calls, AsyncDisposable {
-  /** kill -9 of one instance (counted from 0): no farewell, connections break. Data in the engine stays. */
+  /** kill -9 of one instance (counted from 0): no farewell, no `onStop`, connections break. Data in the engine stays. */
   kill(service: Service | string, index?: number): Promise<void>;
   /** Starts a killed instance again; resolves when it is ready. */
   start(service: Service | string, index?: number): Promise<void>;
-  /** Nothing passes between the two until healed. Names: `inventory-1` (the first instance), `engine`, `*` for everyone else. */
+  /**
+   * Nothing passes between the two until healed. Names: `inventory-1` (the first instance), `engine`, `client` (the test's
+   * own calls), `*` for everyone else.
+   * @throws NOT_FOUND with near names.
+   */
   cut(a: string, b: string): void;
-  heal(a?: string, b?: string): void;
+  /** Ends all cuts. */
+  heal(): void;
+  /** Ends the one cut that was made with these two names. */
+  heal(a: string, b: string): void;
   readonly clock: { readonly now: () => number; advance(duration: Duration): Promise<void> };
   /** Resolves when every event has been handled (or given up) and nothing has been written for a while. */
   settled(): Promise<void>;
@@ -63,6 +71,16 @@ export function fake<N extends string, M>(
   contract: Contract<N, M>,
   methods: Handlers<Contract<N, M>, Record<never, never>, unknown, unknown>,
 ): Service<Contract<N, M>> {
+  const known = Object.keys(contract.methods as object);
+  for (const method of Object.keys(methods)) {
+    if (!known.includes(method))
+      throw unknownName(
+        'INVALID',
+        `the fake of '${contract.name}' has a method '${method}' that its contract lacks`,
+        method,
+        known,
+      );
+  }
   return contract.implement({ methods: methods as never });
 }
 
@@ -141,6 +159,7 @@ class SimulatedApp implements TestApp {
       listen: 'sim://client',
     });
     this.#calls = typedCalls(this.#peer.caller);
+    this.#checkOptions(services.map(service => service.contract.name as string));
     for (const service of services) {
       const name = service.contract.name as string;
       if (this.#running.some(other => other.service.contract.name === name)) {
@@ -161,6 +180,23 @@ class SimulatedApp implements TestApp {
       }
     }
     await Promise.all(this.#running.map(running => this.#start(running)));
+  }
+
+  #checkOptions(services: readonly string[]): void {
+    for (const option of ['instances', 'config', 'resources'] as const) {
+      for (const name of Object.keys(this.#options[option] ?? {}))
+        if (!services.includes(name))
+          throw unknownName(
+            'INVALID',
+            `\`${option}\` names '${name}', which is no service of this test`,
+            name,
+            services,
+          );
+    }
+    for (const [name, count] of Object.entries(this.#options.instances ?? {})) {
+      if (!Number.isInteger(count) || count < 0)
+        throw new TandemError('INVALID', `\`instances\` of '${name}' is ${count}; give a whole number`);
+    }
   }
 
   async #openEngine(): Promise<void> {
@@ -262,10 +298,23 @@ class SimulatedApp implements TestApp {
   }
 
   cut(a: string, b: string): void {
+    this.#checkPlaces([a, b]);
     this.#network.cut(a, b);
   }
   heal(a?: string, b?: string): void {
+    if ((a === undefined) !== (b === undefined))
+      throw new TandemError('INVALID', 'heal takes the two names of a cut, or none to end all cuts');
+    this.#checkPlaces([a, b].filter(place => place !== undefined));
     this.#network.heal(a, b);
+  }
+
+  #checkPlaces(places: readonly string[]): void {
+    const known = ['engine', 'client', '*', ...this.#running.map(({ slot }) => slot)];
+    for (const place of places) {
+      if (known.includes(place)) continue;
+      const near = known.filter(name => name.startsWith(`${place}-`));
+      throw unknownName('NOT_FOUND', `there is no '${place}' in this test app`, place, known, near);
+    }
   }
 
   /** Time that jumps by itself has to stand still while it is moved by hand. */
@@ -322,7 +371,14 @@ class SimulatedApp implements TestApp {
       candidate => candidate.service.contract.name === name && candidate.index === index,
     );
     if (running) return running;
-    throw new TandemError('NOT_FOUND', `there is no instance ${index} of '${name}' in this test app`);
+    const services = [...new Set(this.#running.map(({ service: { contract } }) => contract.name as string))];
+    if (!services.includes(name))
+      throw unknownName('NOT_FOUND', `there is no service '${name}' in this test app`, name, services);
+    const count = this.#running.filter(candidate => candidate.service.contract.name === name).length;
+    throw new TandemError(
+      'NOT_FOUND',
+      `there is no instance ${index} of '${name}' in this test app; it has ${count}, counted from 0`,
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -331,4 +387,16 @@ class SimulatedApp implements TestApp {
     await this.#closeEngine();
     this.#stopTime?.();
   }
+}
+
+function unknownName(
+  code: 'INVALID' | 'NOT_FOUND',
+  what: string,
+  name: string,
+  known: readonly string[],
+  sure: readonly string[] = [],
+): TandemError {
+  const near = sure.length > 0 ? sure.slice(0, 3) : didYouMean(name, known);
+  const hint = near.length > 0 ? `did you mean ${near.join(' or ')}?` : `known: ${known.join(', ') || 'none'}`;
+  return new TandemError(code, `${what}; ${hint}`, { details: { didYouMean: near } });
 }

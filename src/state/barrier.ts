@@ -4,21 +4,21 @@
  */
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import type { Engine } from '../log/engine.ts';
 import type { Replica } from '../replication/replica.ts';
 
 export class Barrier {
   readonly #replica: Replica;
-  readonly #engine: Engine;
+  readonly #ask: (deadline: number) => Promise<number>;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   /** Waits for its turn to be sent; joined by all that arrive till then. */
   #gathering: Promise<number> | undefined;
   #underWay: Promise<unknown> | undefined;
 
-  constructor(replica: Replica, engine: Engine, clock: Clock, timeoutMs: number) {
+  /** `ask` gives a tail that covers every write acknowledged before it was called. */
+  constructor(replica: Replica, ask: (deadline: number) => Promise<number>, clock: Clock, timeoutMs: number) {
     this.#replica = replica;
-    this.#engine = engine;
+    this.#ask = ask;
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
   }
@@ -45,7 +45,7 @@ export class Barrier {
   async #send(): Promise<number> {
     const replica = this.#replica;
     const applied = replica.head.position;
-    const tail = await this.#engine.log.barrier(replica.log, { deadline: this.#clock.monotonic() + this.#timeoutMs });
+    const tail = await this.#ask(this.#clock.monotonic() + this.#timeoutMs);
     if (tail < applied) {
       const error = new TandemError('LOG_LOST', `${replica.log} ends at ${tail}, but ${applied} was applied`);
       replica.fail(error);

@@ -87,8 +87,16 @@ export class EmittedRing {
     let sure = first === 1;
     let through = 0;
     const events: EmittedEvent[] = [];
-    for (const { position, body } of await this.#read(first, next)) {
+    const entries = await this.#read(first, next);
+    const trimmed = entries[0]?.position !== first;
+    for (const { position, body } of entries) {
       if (position > applied) break;
+      if (body.length === 0) {
+        // A barrier's; it says nothing of the chain.
+        if (position >= next) through = position;
+        continue;
+      }
+      if (position >= next && parent === undefined && !sure && !trimmed) return this.#fromLog(next, back * 16);
       const entry = decodeEntry(body);
       if (parent !== undefined && entry.parent !== parent) {
         if (!sure && first > 1) return this.#fromLog(next, back * 16);

@@ -47,11 +47,15 @@ export function rig(
     readonly partitions?: number;
     readonly replicas?: number;
     readonly settings?: Partial<StateSettings>;
+    readonly barrierAppends?: boolean;
+    /** Another rig, whose engine and time this one shares. */
+    readonly model?: Rig;
   } = {},
 ): Rig {
-  const clock = virtualClock();
+  const clock = options.model?.clock ?? virtualClock();
   const random = seededRandom(options.seed ?? 1);
-  const model = engineModel({ clock, random });
+  const { barrierAppends = false } = options;
+  const model = options.model?.model ?? engineModel({ clock, random, barrierAppends });
   const hooks: Rig['hooks'] = new Map();
   const cluster = dataCluster({
     clock,

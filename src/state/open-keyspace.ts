@@ -14,6 +14,7 @@ import { backoffMs } from '../core/random.ts';
 import type { Member, PartitionBeat } from '../failure-detection/beat.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { ranking } from '../partitioning/placement.ts';
+import { checkCatalog } from './catalog.ts';
 import type {
   EmittedBatch,
   Keyspace,
@@ -70,6 +71,8 @@ class OpenKeyspace implements Keyspace {
   readonly #ticks: Timer;
   readonly #unsubscribe: () => void;
   readonly #listeningSince: number;
+  /** Whether the partition map was read and agrees with the code. */
+  #mapAgrees = false;
   #looking: Promise<void> | undefined;
   #lookAgain = false;
   /** Partitions placed here by the last look. */
@@ -100,9 +103,10 @@ class OpenKeyspace implements Keyspace {
       return this.#looking;
     }
     this.#looking = this.#place()
-      .catch(thrown =>
-        this.#options.logger.warn('placing partitions failed', { message: TandemError.from(thrown).message }),
-      )
+      .catch(thrown => {
+        this.#openFailure = thrown;
+        this.#options.logger.warn('placing partitions failed', { message: TandemError.from(thrown).message });
+      })
       .finally(() => {
         this.#looking = undefined;
         if (this.#lookAgain && !this.#closed) {
@@ -116,6 +120,11 @@ class OpenKeyspace implements Keyspace {
   async #place(): Promise<void> {
     if (this.#draining) return;
     const { service, instance } = this.#options;
+    if (!this.#mapAgrees) {
+      await checkCatalog({ ...this.#options, engineTimeoutMs: this.#settings.engineTimeoutMs });
+      this.#mapAgrees = true;
+      if (this.#draining || this.#closed) return;
+    }
     const ids = this.#roster.ids();
     const opening: Promise<void>[] = [];
     const all: number[] = [];
@@ -134,8 +143,8 @@ class OpenKeyspace implements Keyspace {
     this.#placed = all;
     // All are awaited, so that no later look opens what is still opening.
     const failed = (await Promise.allSettled(opening)).find(({ status }) => status === 'rejected');
-    this.#openFailure = failed?.status === 'rejected' ? failed.reason : undefined;
-    if (failed) throw this.#openFailure;
+    if (failed?.status === 'rejected') throw failed.reason;
+    this.#openFailure = undefined;
   }
 
   async #open(number: number): Promise<void> {
@@ -150,6 +159,7 @@ class OpenKeyspace implements Keyspace {
       knownElsewhere: () => this.#others(number).some(line => line.position > 0),
       followers: () => this.#others(number).map(line => line.position),
       heir: () => this.#holders(number)[0]?.beat.id ?? '',
+      askWriter: deadline => this.#askWriter(number, deadline),
       onEpoch: () => void this.look(),
       onWriting: writing => {
         for (const listener of this.#listeners) listener(number, writing);
@@ -297,6 +307,16 @@ class OpenKeyspace implements Keyspace {
     });
   }
 
+  #askWriter(number: number, deadline: number): Promise<number> | undefined {
+    const { registry, caller } = this.#options;
+    const member = registry.member(this.writerOf(number) ?? '');
+    if (!member || !isReadyReplica(member, number)) return undefined;
+    // Half of the time left stays for a barrier of our own.
+    const now = this.#options.clock.monotonic();
+    const options = { deadline: now + (deadline - now) / 2 };
+    return caller.send(member, '$barrier', { partition: number }, options).then(({ body }) => Number(body));
+  }
+
   /** Names an instance that has it, where one is known. */
   #moved(partition: number): TandemError {
     const instance = this.#holders(partition)[0]?.beat.id;
@@ -311,7 +331,7 @@ class OpenKeyspace implements Keyspace {
   }
 
   handles(method: string): boolean {
-    return method === '$read' || method === '$scan' || method === '$watch';
+    return method === '$read' || method === '$scan' || method === '$watch' || method === '$barrier';
   }
 
   /** Never sends the question on: who does not hold the partition says so. */
@@ -321,6 +341,10 @@ class OpenKeyspace implements Keyspace {
     if (!partition) throw this.#moved(form.partition);
     const { consistency: level = 'sequential', session: past } = (incoming.meta ?? {}) as CallMeta;
     const { deadline } = incoming;
+    if (incoming.method === '$barrier') {
+      if (!partition.writing) throw this.#moved(form.partition);
+      return { body: await partition.barrierAsWriter(deadline) };
+    }
     const { degrade } = form;
     const answered = new AbortController();
     const signal = form.known === undefined ? incoming.signal : AbortSignal.any([incoming.signal, answered.signal]);
@@ -350,12 +374,11 @@ class OpenKeyspace implements Keyspace {
     const { clock } = this.#options;
     for (;;) {
       await this.look();
+      const why = this.#openFailure === undefined ? undefined : TandemError.from(this.#openFailure);
+      if (why && (why.code === 'CONFIG' || why.code === 'UNSUPPORTED')) throw why;
       await Promise.all([...this.#held.values()].map(partition => this.#caughtUp(partition, deadline)));
-      if (this.#placed.every(number => this.#held.get(number)?.replica.ready)) return;
-      if (clock.monotonic() >= deadline) {
-        const why = this.#openFailure === undefined ? '' : `: ${TandemError.from(this.#openFailure).message}`;
-        throw new TandemError('UNAVAILABLE', `the partitions of '${this.service}' did not catch up in time${why}`);
-      }
+      if (this.#mapAgrees && this.#placed.every(number => this.#held.get(number)?.replica.ready)) return;
+      if (clock.monotonic() >= deadline) throw this.#notInTime(why);
       await sleep(clock, 10);
     }
   }
@@ -366,13 +389,17 @@ class OpenKeyspace implements Keyspace {
       await partition.replica.untilReady(deadline);
     } catch (thrown) {
       if (this.#held.get(partition.number) !== partition) return;
-      if (TandemError.from(thrown).code !== 'DEADLINE_EXCEEDED') throw thrown;
-      throw new TandemError(
-        'UNAVAILABLE',
-        `the data of '${this.service}' could not catch up in time: is the engine running? Look at its records (tandem logs engine)`,
-        { cause: thrown },
-      );
+      const error = TandemError.from(thrown);
+      throw error.code === 'DEADLINE_EXCEEDED' ? this.#notInTime(error) : error;
     }
+  }
+
+  #notInTime(cause: TandemError | undefined): TandemError {
+    return new TandemError(
+      'UNAVAILABLE',
+      `the data of '${this.service}' could not catch up in time: is the engine running? Look at its records (tandem logs engine)`,
+      { cause },
+    );
   }
 
   system(partition: number): SystemPart {

@@ -26,6 +26,8 @@ export interface PartitionContext {
   readonly followers: () => readonly number[];
   /** The ready replica of best rank other than this one; empty when there is none. */
   readonly heir: () => string;
+  /** Asks the writer, another instance, for a barrier; undefined when none is known. */
+  readonly askWriter: (deadline: number) => Promise<number> | undefined;
   readonly onWriting: (writing: boolean) => void;
   /** The log named another writer, or none: succession may have work at once. */
   readonly onEpoch: () => void;
@@ -77,7 +79,7 @@ export class Partition {
       knownElsewhere: context.knownElsewhere,
     });
     this.pipeline = new Pipeline({ ...options, replica: this.replica, settings });
-    this.barrier = new Barrier(this.replica, engine, clock, settings.engineTimeoutMs);
+    this.barrier = new Barrier(this.replica, deadline => this.#tail(deadline), clock, settings.engineTimeoutMs);
     this.emitted = new EmittedRing(this.replica, engine, clock, settings.engineTimeoutMs);
     this.replica.onApplied(batch => this.#applied(batch));
     this.replica.onReplaced(() => this.#replaced());
@@ -90,6 +92,22 @@ export class Partition {
   /** Name of the log with its identity, as sessions and outbox stamps carry it: a re-created log is another one. */
   get label(): string {
     return `${this.replica.log}#${this.replica.head.incarnation}`;
+  }
+
+  /** Rule 9: where a barrier is a read the engine answers it, elsewhere the writer's next entry does, or at worst one of our own. */
+  async #tail(deadline: number): Promise<number> {
+    const { log, capabilities } = this.#c.options.engine;
+    if (capabilities.barrierAppends) {
+      if (this.#writing) return this.barrierAsWriter(deadline);
+      const asked = await this.#c.askWriter(deadline)?.catch(() => undefined);
+      if (asked !== undefined && asked >= this.replica.head.position) return asked;
+    }
+    return log.barrier(this.replica.log, { deadline });
+  }
+
+  /** A position that covers all that was acknowledged before this call: that of an entry sent after it. */
+  async barrierAsWriter(deadline: number): Promise<number> {
+    return (await this.transact(undefined, () => undefined, deadline, undefined)).position;
   }
 
   monotonic(): number {

@@ -50,6 +50,8 @@ export class Pipeline {
   #inFlight: InFlight | undefined;
   /** Deciding a slot or catching up: nothing runs, nothing is sent. */
   #recovering: Promise<void> | undefined;
+  /** Finding out who has a slot. */
+  #deciding: Promise<unknown> | undefined;
   #scheduled = false;
   #sweep: Timer | undefined;
   #closed: TandemError | undefined;
@@ -73,7 +75,7 @@ export class Pipeline {
   }
   /** A slot is undecided or being caught up with. */
   get recovering(): Promise<void> | undefined {
-    return this.#recovering;
+    return this.#recovering ?? this.#deciding?.then(() => {});
   }
 
   submit(task: Task): void {
@@ -207,7 +209,9 @@ export class Pipeline {
       if (!this.#group.wanted) return;
     }
     const group = this.#group;
-    const inFlight: InFlight = { group, expected: group.base, append: group.appends ? this.#entry(group) : undefined };
+    // Where a barrier is an append, an entry of our own does its work and does not come into our own way (rule 9).
+    const appends = group.appends || this.#o.engine.capabilities.barrierAppends;
+    const inFlight: InFlight = { group, expected: group.base, append: appends ? this.#entry(group) : undefined };
     this.#inFlight = inFlight;
     this.#group = this.#newGroup();
     this.#settle(inFlight, await this.#fate(inFlight));
@@ -249,7 +253,13 @@ export class Pipeline {
       log: replica.log,
       position: inFlight.expected + 1,
     });
-    return this.#decide(inFlight.expected, inFlight.append);
+    const decided = this.#decide(inFlight.expected, inFlight.append);
+    this.#deciding = decided;
+    try {
+      return await decided;
+    } finally {
+      this.#deciding = undefined;
+    }
   }
 
   /**

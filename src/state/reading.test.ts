@@ -48,20 +48,14 @@ async function settledAfter(world: Rig, ms: number, work: Promise<unknown>): Pro
 }
 
 test('a strong read that arrives while a barrier is under way takes the next one', async () => {
-  const { world, fast } = await lagging();
+  const { world } = await lagging();
   const asked: PromiseWithResolvers<number>[] = [];
-  const engine = {
-    ...fast.engine,
-    log: {
-      ...fast.engine.log,
-      barrier: () => {
-        asked.push(Promise.withResolvers<number>());
-        return asked.at(-1)!.promise;
-      },
-    },
+  const ask = (): Promise<number> => {
+    asked.push(Promise.withResolvers<number>());
+    return asked.at(-1)!.promise;
   };
   const replica = { log: 'l', head: { position: 1 }, noteTail() {} } as never;
-  const barrier = new Barrier(replica, engine, world.clock, 1000);
+  const barrier = new Barrier(replica, ask, world.clock, 1000);
   const first = barrier.position();
   await world.clock.settle();
   const second = barrier.position();

@@ -72,6 +72,49 @@ test('an id of a caller whose clock is ahead is not forgotten before it is refus
   assert.equal(await world.clock.complete(() => world.transact(node!, increment, request)), 1);
 });
 
+test('an instance with another partition count than its data touches nothing and says which count to set', async () => {
+  const world = rig({ partitions: 2 });
+  await world.start('x');
+  const before = [...world.model.logs];
+  const other = rig({ partitions: 4, model: world });
+  await assert.rejects(other.start('y'), { code: 'CONFIG', message: /4 partitions.*has 2; set partitions: 2/ });
+  await world.clock.advance(2000);
+  assert.deepEqual(world.model.logs, before);
+});
+
+test('of two first instances with two counts one begins the map, and the other is refused', async () => {
+  const world = rig({ partitions: 2 });
+  const other = rig({ partitions: 4, model: world });
+  const results = await Promise.allSettled([world.start('x'), other.start('y')]);
+  assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+  assert.equal(world.model.entries('catalog/data').length, 1);
+});
+
+test('where a barrier is an append, the writer answers the strong reads of all and nobody gets in its way', async () => {
+  const world = rig({ barrierAppends: true });
+  const [x, y] = await world.start('x', 'y');
+  await world.clock.complete(() => world.transact(x!, increment));
+  await world.clock.advance(3000);
+  let own = 0;
+  world.hooks.set('*', next => ({
+    barrier: (name, options) => {
+      own++;
+      return next.barrier(name, options);
+    },
+  }));
+  for (let i = 2; i < 6; i++) {
+    const at = i % 2 === 0 ? x! : y!;
+    assert.equal(await world.clock.complete(() => world.transact(at, increment)), i);
+    for (const node of [x!, y!]) assert.equal(await world.clock.complete(world.read(node, 'a')), i);
+  }
+  assert.equal(own, 0, 'no barrier of their own');
+  const writer = x!.keyspace.isWriter(0) ? x! : y!;
+  const reader = writer === x ? y! : x!;
+  world.cluster.cut(writer.slot, reader.slot);
+  assert.equal(await world.clock.complete(world.read(reader, 'a')), 5, 'without the writer it appends one itself');
+  assert.ok(own > 0);
+});
+
 test('an instance whose engine is down at start says so', async () => {
   const world = rig();
   world.model.stop();
