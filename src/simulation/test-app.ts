@@ -276,7 +276,15 @@ class SimulatedApp implements TestApp {
       startTimeoutMs,
     });
     await this.#peer!.registry.until(
-      registry => registry.instances(name).some(({ beat }) => beat.id === running.instance!.id && beat.ready),
+      registry =>
+        registry
+          .instances(name)
+          .some(
+            member =>
+              member.beat.id === running.instance!.id &&
+              member.beat.ready &&
+              registry.descriptorOf(member) !== undefined,
+          ),
       `${slot} to be ready`,
       this.#clock.monotonic() + startTimeoutMs,
     );
