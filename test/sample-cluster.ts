@@ -21,6 +21,7 @@ interface Process {
   beat: Beat;
   verdict: Verdict;
   since: number;
+  clockAheadMs: number;
   meter: ReadableMeter;
   answer: (question?: unknown) => MetricsAnswer;
   problem(message: string, error?: unknown): void;
@@ -59,7 +60,8 @@ export function sampleCluster(options: { readonly empty?: boolean } = {}): Sampl
     version += 1;
     for (const listener of listeners) listener();
   };
-  const members = (): Member[] => [...processes.values()].map(({ beat, verdict, since }) => ({ beat, verdict, since }));
+  const members = (): Member[] =>
+    [...processes.values()].map(({ beat, verdict, since, clockAheadMs }) => ({ beat, verdict, since, clockAheadMs }));
 
   const registry: Registry = {
     members,
@@ -219,6 +221,7 @@ function openProcess(
     },
     verdict: 'alive',
     since: clock.monotonic() - 600_000,
+    clockAheadMs: 0,
     meter,
     answer: metricsAnswer({ meter, tracer, records }),
     problem: (message, error) => logger.error(message, { error }),

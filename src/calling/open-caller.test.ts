@@ -71,6 +71,7 @@ function member(id: string, more: { ready?: boolean; partitions?: PartitionBeat[
     },
     verdict: more.verdict ?? 'alive',
     since: 0,
+    clockAheadMs: 0,
   };
 }
 

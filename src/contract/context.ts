@@ -9,21 +9,36 @@ import type { Table } from './table.ts';
 import type { Topic } from './topic.ts';
 
 /** Reads outside a transaction, at the level of the call; served here when this instance has a replica, else by one that has. */
-export interface TableReader<V> {
+export interface TableReader<V, I extends string = never> {
   get(key: string): Promise<V | undefined>;
-  /** Rows whose key begins with `prefix`, in key order, of the partition of this call's key. */
-  scan(prefix: string, options?: { readonly limit?: number }): AsyncIterable<readonly [key: string, value: V]>;
+  /**
+   * Rows whose key begins with `prefix`, in key order: of the partition of this call's key; of the prefix's own when it has
+   * a `/`; in a method without key of all partitions, each at a position of its own (a `strong` barrier on each), which is no
+   * snapshot. Rows come in pages, each as fresh as the call's level asks; a view at one moment is a transaction.
+   */
+  scan(prefix: string, options?: PageOptions): AsyncIterable<readonly [key: string, value: V]>;
+  /** Rows that the index `name` files under `value`, by key, from the same partitions as `scan`. */
+  find(name: I, value: string, options?: PageOptions): AsyncIterable<readonly [key: string, value: V]>;
   /** The key's value now and after each change (state, not history: a slow reader sees the latest). */
   watch(key: string): AsyncIterable<V>;
 }
+export interface PageOptions {
+  /** Rows at most. Default: all. */
+  readonly limit?: number;
+  /** Begins behind this key: the last one of the page before. */
+  readonly after?: string;
+}
 /** Reads see the transaction's own writes. Values are copies: changing one changes nothing until it is put. */
-export interface TxTable<V> {
+export interface TxTable<V, I extends string = never> {
   get(key: string): V | undefined;
-  put(key: string, value: V): void;
+  /** `ttl`: this row's life from now on, instead of the table's. */
+  put(key: string, value: V, options?: { readonly ttl?: Duration }): void;
   delete(key: string): void;
   scan(prefix: string, options?: { readonly limit?: number }): Iterable<readonly [key: string, value: V]>;
+  /** Rows of this partition that the index `name` files under `value`, by key. */
+  find(name: I, value: string): Iterable<readonly [key: string, value: V]>;
 }
-export type Tx<T> = { readonly [K in keyof T]: T[K] extends Table<infer V> ? TxTable<V> : never } & {
+export type Tx<T> = { readonly [K in keyof T]: T[K] extends Table<infer V, infer I> ? TxTable<V, I> : never } & {
   /** Publishes in the same commit: both happen or neither. */
   emit<E>(topic: Topic<E>, event: E): void;
   /** The partition's clock in ms: never goes back, the same for all replicas. */
@@ -54,7 +69,7 @@ export interface CallerInfo {
 }
 
 export interface BaseContext<T, R, F> extends Calls {
-  readonly tables: { readonly [K in keyof T]: T[K] extends Table<infer V> ? TableReader<V> : never };
+  readonly tables: { readonly [K in keyof T]: T[K] extends Table<infer V, infer I> ? TableReader<V, I> : never };
   readonly resources: R;
   readonly config: F;
   readonly logger: Logger;

@@ -121,7 +121,7 @@ export function openCluster(
       partitions: node.keyspace.beats(),
       entryFormat: 1,
     };
-    return { beat, verdict: node.alive ? 'alive' : 'dead', since: 0 };
+    return { beat, verdict: node.alive ? 'alive' : 'dead', since: 0, clockAheadMs: 0 };
   };
   const all = (): Member[] => [...nodes.values()].map(memberOf);
   const registry = {

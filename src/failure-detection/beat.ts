@@ -60,4 +60,6 @@ export interface Member {
   readonly verdict: Verdict;
   /** Since when it has this verdict (observer's monotonic ms). */
   readonly since: number;
+  /** How far its wall clock is ahead of the observer's (ms), less the beat's way here. */
+  readonly clockAheadMs: number;
 }

@@ -48,13 +48,15 @@ export const membershipDefaults: MembershipOptions = {
 class Known implements Member {
   beat: Beat;
   verdict: Verdict = 'alive';
+  clockAheadMs: number;
   since: number;
   evidence = false;
   farewell = false;
   readonly detector: PhiDetector;
 
-  constructor(beat: Beat, options: MembershipOptions, nowMs: number) {
+  constructor(beat: Beat, options: MembershipOptions, nowMs: number, wallMs: number) {
     this.beat = beat;
+    this.clockAheadMs = beat.sentAt - wallMs;
     this.since = nowMs;
     this.detector = new PhiDetector(options, nowMs);
   }
@@ -85,13 +87,13 @@ export class Membership {
     return this.#members.get(id);
   }
 
-  /** Takes in a beat. True when it changes where calls may go: not for load, position or time alone. */
-  heard(beat: Beat, nowMs: number): boolean {
+  /** Takes in a beat, at the observer's monotonic and wall time. True when it changes where calls may go: not for load, position or time alone. */
+  heard(beat: Beat, nowMs: number, wallMs: number = beat.sentAt): boolean {
     if (this.#cutOff(nowMs)) this.#excuse(nowMs - this.#heardMs, nowMs);
     this.#heardMs = nowMs;
     const known = this.#members.get(beat.id);
     if (!known) {
-      const fresh = new Known(beat, this.#options, nowMs);
+      const fresh = new Known(beat, this.#options, nowMs, wallMs);
       fresh.verdict = this.#judge(fresh, nowMs);
       this.#members.set(beat.id, fresh);
       this.#list = undefined;
@@ -101,6 +103,7 @@ export class Membership {
     if (beat.sequence <= known.beat.sequence || known.farewell) return false;
     const changed = !routesAlike(known.beat, beat);
     known.beat = beat;
+    known.clockAheadMs = beat.sentAt - wallMs;
     known.evidence = false;
     known.detector.heard(nowMs);
     return this.#update(known, nowMs) || changed;

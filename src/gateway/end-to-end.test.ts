@@ -41,6 +41,7 @@ test('a request crosses gateway, caller and link and comes back', async () => {
   const member = {
     verdict: 'alive',
     since: 0,
+    clockAheadMs: 0,
     beat: {
       id: 'stock-1',
       role: 'instance',

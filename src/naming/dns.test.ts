@@ -31,6 +31,7 @@ function member(index: number, ready = true): Member {
     },
     verdict: 'alive',
     since: 0,
+    clockAheadMs: 0,
   };
 }
 const registryOf = (members: Member[]) => ({

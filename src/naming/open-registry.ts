@@ -63,7 +63,7 @@ export function openRegistry(options: RegistryOptions): Registry & Closable {
       return;
     }
     const before = membership.member(beat.id)?.verdict;
-    if (membership.heard(beat, now)) {
+    if (membership.heard(beat, now, clock.now())) {
       note(beat.id, before);
       changed();
     }

@@ -12,6 +12,7 @@ import {
   type Capture,
   emptyHead,
   type Head,
+  isLocal,
   type ReplicaStore,
   type Row,
   type ScanOptions,
@@ -82,9 +83,12 @@ class LmdbStore implements ReplicaStore {
   *scan(table: string, prefix: string, options: ScanOptions = {}): IterableIterator<readonly [string, Uint8Array]> {
     let left = options.limit ?? Number.POSITIVE_INFINITY;
     if (left <= 0) return;
-    for (const { key, value } of this.#rows.getRange({ start: [table, prefix] })) {
+    const { after } = options;
+    const start = after === undefined || after < prefix ? prefix : after;
+    for (const { key, value } of this.#rows.getRange({ start: [table, start] })) {
       const [at, name] = key;
       if (at !== table || !name.startsWith(prefix)) return;
+      if (name === after) continue;
       yield [name, value];
       if (--left <= 0) return;
     }
@@ -117,7 +121,7 @@ class LmdbStore implements ReplicaStore {
       rows: {
         *[Symbol.iterator]() {
           for (const { key, value } of rows.getRange({ transaction })) {
-            if (key[0] !== '') yield [key[0], key[1], new Uint8Array(value)] as const;
+            if (key[0] !== '' && !isLocal(key[0])) yield [key[0], key[1], new Uint8Array(value)] as const;
           }
         },
       },
@@ -131,9 +135,10 @@ class LmdbStore implements ReplicaStore {
   #write(digest: Digest, table: string, key: string, value: Uint8Array | undefined): void {
     const id: RowKey = [table, key];
     const before = this.#rows.get(id);
-    if (before) digest.remove(table, key, before);
+    const counts = !isLocal(table);
+    if (before && counts) digest.remove(table, key, before);
     if (value) {
-      digest.add(table, key, value);
+      if (counts) digest.add(table, key, value);
       this.#rows.putSync(id, value);
     } else if (before) {
       this.#rows.removeSync(id);

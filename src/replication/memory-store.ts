@@ -4,6 +4,7 @@ import {
   type Capture,
   emptyHead,
   type Head,
+  isLocal,
   type ReplicaStore,
   type Row,
   type ScanOptions,
@@ -78,11 +79,15 @@ export class MemoryStore implements ReplicaStore {
     if (!found) return;
     const keys = found.sorted();
     let left = options.limit ?? Number.POSITIVE_INFINITY;
-    for (let i = lowerBound(keys, prefix); i < keys.length && left > 0; i++, left--) {
+    const start = options.after === undefined || options.after < prefix ? prefix : options.after;
+    for (let i = lowerBound(keys, start); i < keys.length && left > 0; i++) {
       const key = keys[i]!;
+      if (key === options.after) continue;
       if (!key.startsWith(prefix)) return;
       const value = found.rows.get(key);
-      if (value) yield [key, value];
+      if (!value) continue;
+      left--;
+      yield [key, value];
     }
   }
 
@@ -91,6 +96,7 @@ export class MemoryStore implements ReplicaStore {
     for (const [table, key, value] of writes) {
       const rows = this.#table(table);
       const before = value ? rows.set(key, value) : rows.delete(key);
+      if (isLocal(table)) continue;
       if (before) digest.remove(table, key, before);
       if (value) digest.add(table, key, value);
     }
@@ -105,7 +111,8 @@ export class MemoryStore implements ReplicaStore {
 
   capture(): Capture {
     const rows: Row[] = [];
-    for (const [name, table] of this.#tables) for (const [key, value] of table.rows) rows.push([name, key, value]);
+    for (const [name, table] of this.#tables)
+      if (!isLocal(name)) for (const [key, value] of table.rows) rows.push([name, key, value]);
     return { head: this.#head, rows, release() {} };
   }
 

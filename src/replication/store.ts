@@ -39,6 +39,13 @@ export const emptyHead: Head = {
 
 export interface ScanOptions {
   readonly limit?: number | undefined;
+  /** Begins behind this key. */
+  readonly after?: string | undefined;
+}
+
+/** Tables of this name are the replica's own (indexes): not part of its digest, nor of what it hands on. */
+export function isLocal(table: string): boolean {
+  return table.startsWith('#');
 }
 
 /** All rows at one moment; unaffected by later commits until released. */

@@ -75,7 +75,7 @@ const service = 'data';
 interface Living extends DataNode {
   alive: boolean;
   draining: boolean;
-  readonly heard: Map<string, { beat: Beat; at: number }>;
+  readonly heard: Map<string, { beat: Beat; at: number; ahead: number }>;
   readonly listeners: Set<() => void>;
 }
 
@@ -136,9 +136,10 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
     const heard: Living['heard'] = new Map();
     const listeners: Living['listeners'] = new Set();
     const members = (): Member[] =>
-      [...heard.values()].map(({ beat, at }) => ({
+      [...heard.values()].map(({ beat, at, ahead }) => ({
         beat,
         since: at,
+        clockAheadMs: ahead,
         verdict: own.monotonic() - at > deadMs ? ('dead' as const) : ('alive' as const),
       }));
     const unasked = (): never => {
@@ -226,7 +227,7 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
     for (const to of nodes.values()) {
       if (!to.alive || (to !== from && isCut(from.slot, to.slot))) continue;
       to.clock.after(random.next() * 3, () => {
-        to.heard.set(from.id, { beat: now, at: to.clock.monotonic() });
+        to.heard.set(from.id, { beat: now, at: to.clock.monotonic(), ahead: now.sentAt - to.clock.now() });
         for (const listener of to.listeners) listener();
       });
     }

@@ -1,6 +1,6 @@
 /** A small cluster over the engine model, whose every operation a test can get in the way of. */
 import { Session } from '../calling/session.ts';
-import { table } from '../contract/table.ts';
+import { type Tables, table } from '../contract/table.ts';
 import { topic } from '../contract/topic.ts';
 import { seededRandom } from '../core/random.ts';
 import type { AnySchema } from '../core/schema.ts';
@@ -48,6 +48,8 @@ export function rig(
     readonly replicas?: number;
     readonly settings?: Partial<StateSettings>;
     readonly barrierAppends?: boolean;
+    /** The table `stock`, in place of one of anything. */
+    readonly stock?: Tables[string];
     /** Another rig, whose engine and time this one shares. */
     readonly model?: Rig;
   } = {},
@@ -61,7 +63,7 @@ export function rig(
     clock,
     random,
     connect: (own, name) => hooked(model.connect(own), hooks, name.slice(0, name.lastIndexOf('-'))),
-    tables: { stock: table(anything) },
+    tables: { stock: options.stock ?? table(anything) },
     partitions: options.partitions ?? 1,
     replicas: options.replicas ?? 2,
     settings: options.settings ?? {},

@@ -15,6 +15,7 @@ import type { Member, PartitionBeat } from '../failure-detection/beat.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { ranking } from '../partitioning/placement.ts';
 import { checkCatalog } from './catalog.ts';
+import { indexedStore } from './indexes.ts';
 import type {
   EmittedBatch,
   Keyspace,
@@ -29,8 +30,8 @@ import { Partition } from './partition.ts';
 import { answerRemote, type RemoteForm, RemoteReads } from './remote-reads.ts';
 import { Roster } from './roster.ts';
 import { CallScope, type RowCodec } from './scope.ts';
-import { isReadyReplica, succession } from './succession.ts';
-import { TableCodec } from './table-codec.ts';
+import { isClockOff, isReadyReplica, succession } from './succession.ts';
+import { expiryOf, TableCodec } from './table-codec.ts';
 
 export const stateDefaults: StateSettings = {
   snapshotEntries: 10_000,
@@ -78,6 +79,7 @@ class OpenKeyspace implements Keyspace {
   /** Partitions placed here by the last look. */
   #placed: readonly number[] = [];
   #openFailure: unknown;
+  #clockOff = false;
   #draining = false;
   #closed = false;
 
@@ -125,6 +127,7 @@ class OpenKeyspace implements Keyspace {
       this.#mapAgrees = true;
       if (this.#draining || this.#closed) return;
     }
+    this.#checkClock();
     const ids = this.#roster.ids();
     const opening: Promise<void>[] = [];
     const all: number[] = [];
@@ -147,9 +150,24 @@ class OpenKeyspace implements Keyspace {
     this.#openFailure = undefined;
   }
 
+  /** Against the clocks of all processes that live, of whatever role. */
+  #checkClock(): void {
+    const { registry, instance, logger } = this.#options;
+    const others = registry.members().filter(({ beat, verdict }) => beat.id !== instance && verdict === 'alive');
+    const ahead = others.map(({ clockAheadMs }) => clockAheadMs);
+    const off = isClockOff(ahead);
+    if (off && !this.#clockOff) {
+      const median = ahead.sort((a, b) => a - b)[ahead.length >> 1];
+      logger.error('the clock of this machine is off: this instance does not become a writer; set its time', {
+        median,
+      });
+    }
+    this.#clockOff = off;
+  }
+
   async #open(number: number): Promise<void> {
     await this.#closing.get(number);
-    const store = await this.#options.openStore(number);
+    const store = indexedStore(await this.#options.openStore(number), this.#codecs);
     if (this.#closed) return store.close();
     const partition: Partition = new Partition({
       options: this.#options,
@@ -183,6 +201,7 @@ class OpenKeyspace implements Keyspace {
       listeningMs: now - this.#listeningSince,
       unheardGraceMs: this.#settings.unheardGraceMs,
       connected: engine.bus.connected,
+      clockOff: this.#clockOff,
     });
     if (step.kind === 'claim' && !leaving) this.#claim(partition, now);
     if (step.kind !== 'better') partition.betterSince = undefined;
@@ -447,7 +466,7 @@ class OpenKeyspace implements Keyspace {
 }
 
 /** Rows as they lie in the store: the asker decodes them, since it is the one who knows the table. */
-const rawRows: RowCodec = { decode: bytes => bytes };
+const rawRows: RowCodec<Uint8Array> = { decode: (bytes, timeMs) => (expiryOf(bytes) <= timeMs ? undefined : bytes) };
 
 function epochOf(member: Member, partition: number): number {
   return member.beat.partitions.find(line => line.partition === partition)?.epoch ?? 0;

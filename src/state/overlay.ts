@@ -2,12 +2,22 @@
  * Rows as they would be: changes laid over what is below (another overlay, at the bottom the replica's store). Nothing of a
  * transaction is visible outside of it before its append is decided (design, section 5); this is where it lives till then.
  */
+
+import type { Emitted } from '../replication/entry.ts';
 import { compareKeys } from '../replication/memory-store.ts';
 import type { ScanOptions, Write } from '../replication/store.ts';
 
 export interface Rows {
   get(table: string, key: string): Uint8Array | undefined;
   scan(table: string, prefix: string, options?: ScanOptions): Iterable<readonly [key: string, value: Uint8Array]>;
+}
+
+/** What a transaction's body gets before tables and topics are put over it. */
+export interface RawTx {
+  readonly rows: Overlay;
+  /** The partition's clock (ms). */
+  readonly now: number;
+  emit(event: Emitted): void;
 }
 
 export class Overlay implements Rows {
@@ -31,6 +41,11 @@ export class Overlay implements Rows {
       this.#tables.set(table, rows);
     }
     rows.set(key, value);
+  }
+
+  /** What was set in a table here; undefined for a row that was deleted. */
+  changes(table: string): ReadonlyMap<string, Uint8Array | undefined> | undefined {
+    return this.#tables.get(table);
   }
 
   /** Last change of each row. */

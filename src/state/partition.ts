@@ -8,11 +8,12 @@ import { snapshotPositions, writeSnapshot } from '../replication/snapshot.ts';
 import type { ReplicaStore } from '../replication/store.ts';
 import { waitFor } from '../replication/waiters.ts';
 import { Barrier } from './barrier.ts';
+import { type Due, doDue, nextDue, rowExpires } from './due.ts';
 import { EmittedRing } from './emitted-ring.ts';
 import type { KeyspaceOptions, RequestKey, StateSettings, SystemOptions, SystemPart } from './keyspace.ts';
+import type { RawTx } from './overlay.ts';
 import { Pipeline } from './pipeline.ts';
 import { raiseFloor } from './request-ids.ts';
-import type { RawTx } from './transaction.ts';
 import { system, systemTx } from './tx.ts';
 import { Watches } from './watch.ts';
 
@@ -38,6 +39,8 @@ export interface Committed {
   readonly position: number;
 }
 
+const dueKinds: ReadonlyMap<string, Due> = new Map([['row', rowExpires]]);
+
 /** A follower further behind than this installs a snapshot instead of holding the log. */
 const followerEntriesMax = 100_000;
 
@@ -55,6 +58,7 @@ export class Partition {
   #trimFloor: number | undefined;
   #lastSnapshot: number | undefined;
   #snapshotting: Promise<void> | undefined;
+  #doingDue: Promise<unknown> | undefined;
   /** Since when a better-ranked replica is ready (monotonic ms). */
   betterSince: number | undefined;
   /** Where this replica was when it was no longer placed here; undefined while it is. */
@@ -175,7 +179,9 @@ export class Partition {
 
   /** Called by the keyspace's tick: the writer snapshots what has grown and trims behind it. */
   housekeep(): void {
-    if (!this.#writing || this.#snapshotting || !this.replica.ready) return;
+    if (!this.#writing || !this.replica.ready) return;
+    this.#doDue();
+    if (this.#snapshotting) return;
     if (this.replica.head.position - (this.#lastSnapshot ?? 0) < this.#c.settings.snapshotEntries) return;
     this.#snapshotting = this.#snapshot()
       .catch(thrown => {
@@ -186,6 +192,22 @@ export class Partition {
       })
       .finally(() => {
         this.#snapshotting = undefined;
+      });
+  }
+
+  /** One transaction at a time; a failed one is tried again by the next tick. */
+  #doDue(): void {
+    const { clock, logger } = this.#c.options;
+    const dueAtMs = this.#doingDue ? undefined : nextDue(this.replica.store);
+    if (dueAtMs === undefined || dueAtMs > Math.max(clock.now(), this.replica.head.time)) return;
+    const deadline = clock.monotonic() + this.#c.settings.engineTimeoutMs;
+    this.#doingDue = this.transact(undefined, tx => doDue(tx, dueKinds), deadline, undefined)
+      .catch(thrown => {
+        const { message } = TandemError.from(thrown);
+        logger.warn('what fell due waits for the next try', { log: this.replica.log, message });
+      })
+      .finally(() => {
+        this.#doingDue = undefined;
       });
   }
 

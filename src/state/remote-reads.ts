@@ -7,6 +7,7 @@ import { backoffMs, type Random } from '../core/random.ts';
 import type { Member } from '../failure-detection/beat.ts';
 import { murmur3 } from '../partitioning/hash.ts';
 import type { Scope, ScopeOptions, Sender } from './keyspace.ts';
+import { pageRowsMax, type Range } from './queries.ts';
 
 export interface RemoteReadsOptions {
   readonly caller: Sender;
@@ -19,17 +20,14 @@ export interface RowForm {
   readonly table: string;
   readonly key: string;
 }
-export interface RangeForm {
-  readonly table: string;
-  readonly prefix: string;
-  readonly limit: number | undefined;
-}
 /** What travels: `key` for `$read` and `$watch`, `prefix` for `$scan`. */
 export interface RemoteForm {
   readonly partition: number;
   readonly table: string;
   readonly key?: string;
   readonly prefix?: string;
+  readonly index?: string | undefined;
+  readonly after?: string | undefined;
   readonly limit?: number | undefined;
   readonly degrade?: 'eventual' | undefined;
   /** For `$watch`: print of the row that the watcher has; answered when the row differs. */
@@ -54,7 +52,7 @@ export class RemoteReads {
 
   async scan(
     partition: number,
-    range: RangeForm,
+    range: Range,
     scope: ScopeOptions,
   ): Promise<Answered<readonly (readonly [string, Uint8Array])[]>> {
     const { value, meta } = await this.#ask('$scan', partition, { ...range, partition, degrade: scope.degrade }, scope);
@@ -142,8 +140,13 @@ export async function answerRemote(form: RemoteForm, scope: Scope, until: Until)
   const reader = scope.tables[form.table]!;
   if (form.prefix !== undefined) {
     const rows: (readonly [string, unknown])[] = [];
-    const options = form.limit === undefined ? {} : { limit: form.limit };
-    for await (const row of reader.scan(form.prefix, options)) rows.push(row);
+    const { after, limit = pageRowsMax } = form;
+    const options = { limit: Math.min(limit, pageRowsMax), ...(after === undefined ? {} : { after }) };
+    const found =
+      form.index === undefined
+        ? reader.scan(form.prefix, options)
+        : reader.find(form.index as never, form.prefix, options);
+    for await (const row of found) rows.push(row);
     return { body: rows, meta: scope.replyMeta() };
   }
   const key = form.key ?? '';

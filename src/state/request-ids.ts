@@ -5,6 +5,7 @@
  */
 import { TandemError } from '../core/errors.ts';
 import { pack, unpack } from '../replication/codec.ts';
+import { sortable } from './due.ts';
 import type { RequestKey } from './keyspace.ts';
 import type { Overlay, Rows } from './overlay.ts';
 
@@ -52,12 +53,12 @@ export function storeRequest(rows: Overlay, request: RequestKey, time: number, v
   }
   const keptFrom = Math.max(time, request.born ?? 0);
   rows.set(requests, request.id, pack([request.inputHash ?? '', keptFrom, value]));
-  rows.set(byTime, `${padded(keptFrom)}/${request.id}`, empty);
+  rows.set(byTime, `${sortable(keptFrom)}/${request.id}`, empty);
 }
 
 /** Deletes what is older than the window from `rows` (which become part of the next entry). */
 export function forgetOld(rows: Overlay, time: number, windowMs: number): void {
-  const before = padded(Math.max(0, time - windowMs));
+  const before = sortable(Math.max(0, time - windowMs));
   const old: string[] = [];
   for (const [key] of rows.scan(byTime, '', { limit: forgottenPerEntry })) {
     if (key.slice(0, before.length) >= before) break;
@@ -74,7 +75,7 @@ export function raiseFloor(rows: Overlay, source: string, number: number): void 
   if (before && (unpack(before) as number) >= number) return;
   rows.set(floors, source, pack(number));
   const forgotten: string[] = [];
-  const last = `${source}\n${padded(number)}`;
+  const last = `${source}\n${sortable(number)}`;
   for (const [key] of rows.scan(deliveries, `${source}\n`)) {
     if (key.slice(0, last.length) > last) break;
     forgotten.push(key);
@@ -85,8 +86,5 @@ export function raiseFloor(rows: Overlay, source: string, number: number): void 
 const empty = pack(0);
 
 function deliveryKey(source: string, number: number, id: string): string {
-  return `${source}\n${padded(number)}\n${id}`;
-}
-function padded(value: number): string {
-  return String(Math.floor(value)).padStart(16, '0');
+  return `${source}\n${sortable(number)}\n${id}`;
 }

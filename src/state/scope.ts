@@ -5,7 +5,7 @@
  * transaction without effects, which is answered like a strong read. (A snapshot kept open per call would need an end,
  * which a stream's handler does not have, and in LMDB an open one keeps old pages from being used again.)
  */
-import type { TableReader, TransactOptions, Tx } from '../contract/context.ts';
+import type { PageOptions, TableReader, TransactOptions, Tx } from '../contract/context.ts';
 import type { Consistency } from '../contract/method.ts';
 import type { Tables } from '../contract/table.ts';
 import type { Clock } from '../core/clock.ts';
@@ -13,16 +13,22 @@ import { TandemError } from '../core/errors.ts';
 import type { ReplyMeta } from '../core/meta.ts';
 import type { Random } from '../core/random.ts';
 import type { ReplicaStore } from '../replication/store.ts';
+import { hasIndex } from './indexes.ts';
 import type { Scope, ScopeOptions } from './keyspace.ts';
 import type { Partition } from './partition.ts';
+import { merged, pages, type Range, type RowOf, readPage } from './queries.ts';
 import { untilFresh } from './reads.ts';
 import type { RemoteReads } from './remote-reads.ts';
 import type { TableCodec } from './table-codec.ts';
-import { checkKey, userTx } from './tx.ts';
+import { checkIndex, checkKey, userTx } from './tx.ts';
 import { Bell } from './watch.ts';
 
 /** What reads need of a table. */
-export type RowCodec = Pick<TableCodec, 'decode'>;
+export interface RowCodec<V = unknown> {
+  decode(bytes: Uint8Array, timeMs: number): V | undefined;
+  /** Undefined where only the asker knows them. */
+  readonly indexes?: TableCodec['indexes'];
+}
 
 export interface ScopeContext {
   readonly codecs: ReadonlyMap<string, RowCodec>;
@@ -93,48 +99,71 @@ export class CallScope<T extends Tables> implements Scope<T> {
     };
   }
 
-  #reader(table: string, codec: RowCodec): TableReader<unknown> {
+  /** The holder of a row has judged its life already: then `timeMs` is 0. */
+  #decoded(codec: RowCodec, bytes: Uint8Array | undefined, timeMs: number): unknown {
+    return bytes && codec.decode(bytes, timeMs);
+  }
+
+  #reader(table: string, codec: RowCodec): TableReader<unknown, string> {
     return {
       get: async key => {
         checkKey(key, table);
         const number = this.#context.partitionOf(key);
         const partition = this.#context.local(number);
-        if (!partition) return this.#decoded(codec, await this.#remote(number, { table, key }));
+        if (!partition) return this.#decoded(codec, await this.#remote(number, { table, key }), 0);
         const wait = this.#fresh(partition);
         const level = wait ? await wait : this.#options.level;
-        return this.#decoded(codec, this.#reading(partition, level).get(table, key));
+        const store = this.#reading(partition, level);
+        return this.#decoded(codec, store.get(table, key), store.head.time);
       },
-      scan: (prefix, options) => this.#scan(table, codec, prefix, options?.limit),
+      scan: (prefix, options) => this.#rows(codec, { table, prefix }, this.#partitionOf(prefix), options),
+      find: (index, value, options) => {
+        if (codec.indexes) checkIndex({ name: table, indexes: codec.indexes }, index);
+        return this.#rows(codec, { table, prefix: value, index }, this.#options.partition, options);
+      },
       watch: key => this.#watch(table, codec, key),
     };
   }
 
-  #decoded(codec: RowCodec, bytes: Uint8Array | undefined): unknown {
-    return bytes && codec.decode(bytes);
+  /** The partition of a scan: its prefix says, or the call's key; undefined means all. */
+  #partitionOf(prefix: string): number | undefined {
+    return prefix.includes('/') ? this.#context.partitionOf(prefix) : this.#options.partition;
   }
 
-  async *#scan(
-    table: string,
-    codec: RowCodec,
-    prefix: string,
-    limit: number | undefined,
-  ): AsyncGenerator<readonly [string, unknown]> {
-    const number = prefix === '' || !prefix.includes('/') ? this.#options.partition : this.#context.partitionOf(prefix);
-    if (number === undefined)
-      throw new TandemError(
-        'INVALID',
-        "a scan needs the partition of a key: call it in a keyed method, or give a prefix with a '/'",
-      );
+  #rows<V>(
+    codec: RowCodec<V>,
+    range: Omit<Range, 'limit'>,
+    partition: number | undefined,
+    options: PageOptions = {},
+  ): AsyncGenerator<RowOf<V>> {
+    const from = (number: number): AsyncGenerator<RowOf<V>> => {
+      let first = true;
+      return pages(async (after, limit) => {
+        const rows = await this.#page(number, codec, { ...range, after, limit }, first);
+        first = false;
+        return rows;
+      }, options);
+    };
+    if (partition !== undefined) return from(partition);
+    const all = Array.from({ length: this.#context.partitions }, (_, number) => from(number));
+    return merged(all, options.limit);
+  }
+
+  /** One page of one partition. Those after the first only need what the session has seen of it by then. */
+  async #page<V>(number: number, codec: RowCodec<V>, range: Range, first: boolean): Promise<readonly RowOf<V>[]> {
     const partition = this.#context.local(number);
+    const { level } = this.#options;
     if (!partition) {
-      for (const [key, bytes] of await this.#remoteScan(number, { table, prefix, limit }))
-        yield [key, codec.decode(bytes)];
-      return;
+      const later = first || level === 'eventual' ? {} : { level: 'sequential' as const };
+      const { value, meta } = await this.#context.remote.scan(number, range, { ...this.#options, ...later });
+      this.#noteReply(first ? meta : { ...meta, level });
+      return value.map(([key, bytes]) => [key, codec.decode(bytes, 0) as V] as const);
     }
-    const wait = this.#fresh(partition);
-    const level = wait ? await wait : this.#options.level;
-    const rows = [...this.#reading(partition, level).scan(table, prefix, limit === undefined ? undefined : { limit })];
-    for (const [key, bytes] of rows) yield [key, codec.decode(bytes)];
+    const { store } = partition.replica;
+    if (range.index !== undefined && !hasIndex(store, range.table, range.index)) throw this.#context.moved(number);
+    const wait = first ? this.#fresh(partition) : undefined;
+    const reached = wait ? await wait : level;
+    return readPage(this.#reading(partition, reached), codec, range);
   }
 
   async *#watch(table: string, codec: RowCodec, key: string): AsyncGenerator<unknown> {
@@ -144,15 +173,15 @@ export class CallScope<T extends Tables> implements Scope<T> {
     if (!partition) {
       for await (const { value, meta } of this.#context.remote.watch(number, { table, key }, this.#options)) {
         this.#noteReply(meta);
-        yield codec.decode(value);
+        yield codec.decode(value, 0);
       }
       return;
     }
     const wait = this.#fresh(partition);
     const level = wait ? await wait : this.#options.level;
     for await (const bytes of watchRow(partition, table, key, signal)) {
-      this.#reading(partition, level);
-      yield codec.decode(bytes);
+      const value = codec.decode(bytes, this.#reading(partition, level).head.time);
+      if (value !== undefined) yield value;
     }
   }
 
@@ -190,15 +219,6 @@ export class CallScope<T extends Tables> implements Scope<T> {
 
   async #remote(partition: number, row: { table: string; key: string }): Promise<Uint8Array | undefined> {
     const { value, meta } = await this.#context.remote.get(partition, row, this.#options);
-    this.#noteReply(meta);
-    return value;
-  }
-
-  async #remoteScan(
-    partition: number,
-    range: { table: string; prefix: string; limit: number | undefined },
-  ): Promise<readonly (readonly [string, Uint8Array])[]> {
-    const { value, meta } = await this.#context.remote.scan(partition, range, this.#options);
     this.#noteReply(meta);
     return value;
   }

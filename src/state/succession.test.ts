@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Beat, Member, Verdict } from '../failure-detection/beat.ts';
-import { type SuccessionView, succession } from './succession.ts';
+import { isClockOff, type SuccessionView, succession } from './succession.ts';
 
-function member(id: string, state: { verdict?: Verdict; draining?: boolean; ready?: boolean } = {}): Member {
-  const { verdict = 'alive', draining = false, ready = true } = state;
+function member(
+  id: string,
+  state: { verdict?: Verdict; draining?: boolean; ready?: boolean; clockAheadMs?: number } = {},
+): Member {
+  const { verdict = 'alive', draining = false, ready = true, clockAheadMs = 0 } = state;
   const partitions = [{ partition: 0, ready, epoch: 0, position: 5 }];
-  return { beat: { id, ready: true, draining, partitions } as unknown as Beat, verdict, since: 0 };
+  return { beat: { id, ready: true, draining, partitions } as unknown as Beat, verdict, since: 0, clockAheadMs };
 }
 
 function view(changed: Partial<SuccessionView>, ...members: Member[]): SuccessionView {
@@ -18,6 +21,7 @@ function view(changed: Partial<SuccessionView>, ...members: Member[]): Successio
     member: id => members.find(({ beat }) => beat.id === id),
     listeningMs: 60_000,
     unheardGraceMs: 1000,
+    clockOff: false,
     connected: true,
     ...changed,
   };
@@ -31,6 +35,17 @@ test('a writer that is heard stays; one that is dead, stuck or draining is follo
     assert.equal(succession(view({ head }, member('s-0-a', state))).kind, 'claim');
     assert.equal(succession(view({ head, self: 's-2-b' }, member('s-0-a', state), member('s-1-me'))).kind, 'stay');
   }
+});
+
+test('who has another time than most does not begin to write, and the next in rank does', () => {
+  assert.equal(isClockOff([5, -20, 3000]), false);
+  assert.equal(isClockOff([4000, 4010, 3990, 2]), true);
+  assert.equal(isClockOff([4000]), false, 'of two that disagree nobody knows who is right');
+  const head = { writer: 's-9-gone', heir: '' };
+  const off = member('s-0-a', { clockAheadMs: 5000 });
+  assert.equal(succession(view({ head, clockOff: true, self: 's-0-a' }, member('s-1-me'))).kind, 'stay');
+  assert.equal(succession(view({ head }, off)).kind, 'claim');
+  assert.equal(succession(view({ head: { writer: 's-0-a', heir: '' } }, off)).kind, 'stay', 'a writer goes on');
 });
 
 test('who is cut off from the bus takes over nothing but what the log hands to it', () => {

@@ -6,15 +6,8 @@ import { TandemError } from '../core/errors.ts';
 import type { Emitted } from '../replication/entry.ts';
 import type { Write } from '../replication/store.ts';
 import type { RequestKey } from './keyspace.ts';
-import { Overlay, type Rows } from './overlay.ts';
+import { Overlay, type RawTx, type Rows } from './overlay.ts';
 import { findRequest, storeRequest } from './request-ids.ts';
-
-/** What a body gets before tables and topics are put over it. */
-export interface RawTx {
-  readonly rows: Overlay;
-  readonly now: number;
-  emit(event: Emitted): void;
-}
 
 export interface Task {
   readonly request: RequestKey | undefined;

@@ -2,13 +2,18 @@
 import type { Tx, TxTable } from '../contract/context.ts';
 import type { Tables } from '../contract/table.ts';
 import type { Topic } from '../contract/topic.ts';
+import type { Duration } from '../core/duration.ts';
+import { durationMs } from '../core/duration.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { pack, unpack } from '../replication/codec.ts';
+import { compareKeys } from '../replication/memory-store.ts';
+import { fallsDue, fallsDueNoMore } from './due.ts';
+import { findKeys } from './indexes.ts';
 import type { SystemTx } from './keyspace.ts';
-import { encodeEvent, type TableCodec } from './table-codec.ts';
-import type { RawTx } from './transaction.ts';
+import type { RawTx } from './overlay.ts';
+import { encodeEvent, expiryOf, type TableCodec } from './table-codec.ts';
 
 export interface TxContext {
   readonly codecs: ReadonlyMap<string, TableCodec>;
@@ -28,7 +33,7 @@ export function userTx<T extends Tables>(raw: RawTx, context: TxContext): Tx<T> 
   return tx as Tx<T>;
 }
 
-class UserTable implements TxTable<unknown> {
+class UserTable implements TxTable<unknown, string> {
   readonly #codec: TableCodec;
   readonly #raw: RawTx;
   readonly #context: TxContext;
@@ -42,23 +47,54 @@ class UserTable implements TxTable<unknown> {
   get(key: string): unknown {
     this.#check(key);
     const bytes = this.#raw.rows.get(this.#codec.name, key);
-    return bytes && this.#codec.decode(bytes);
+    return bytes && this.#codec.decode(bytes, this.#raw.now);
   }
 
-  put(key: string, value: unknown): void {
+  put(key: string, value: unknown, options?: { readonly ttl?: Duration }): void {
     this.#check(key);
-    this.#raw.rows.set(this.#codec.name, key, this.#codec.encode(value));
+    const { name, ttlMs } = this.#codec;
+    const { rows, now } = this.#raw;
+    const lifeMs = options?.ttl === undefined ? ttlMs : durationMs(options.ttl);
+    const expiresAtMs = lifeMs === undefined ? undefined : now + lifeMs;
+    const bytes = this.#codec.encode(value, expiresAtMs);
+    this.#staysNoLonger(key);
+    if (expiresAtMs !== undefined) fallsDue(rows, expiresAtMs, 'row', `${name}\n${key}`);
+    rows.set(name, key, bytes);
   }
 
   delete(key: string): void {
     this.#check(key);
-    if (this.#raw.rows.get(this.#codec.name, key)) this.#raw.rows.set(this.#codec.name, key, undefined);
+    if (!this.#raw.rows.get(this.#codec.name, key)) return;
+    this.#staysNoLonger(key);
+    this.#raw.rows.set(this.#codec.name, key, undefined);
+  }
+
+  /** The row is put anew or goes: its former end is off the list. */
+  #staysNoLonger(key: string): void {
+    const { rows } = this.#raw;
+    const { name } = this.#codec;
+    const before = rows.get(name, key);
+    const expiresAtMs = before ? expiryOf(before) : Number.POSITIVE_INFINITY;
+    if (expiresAtMs < Number.POSITIVE_INFINITY) fallsDueNoMore(rows, expiresAtMs, 'row', `${name}\n${key}`);
   }
 
   *scan(prefix: string, options?: { readonly limit?: number }): IterableIterator<readonly [string, unknown]> {
     if (prefix.includes('/')) this.#check(prefix);
-    for (const [key, bytes] of this.#raw.rows.scan(this.#codec.name, prefix, options))
-      yield [key, this.#codec.decode(bytes)];
+    let left = options?.limit ?? Number.POSITIVE_INFINITY;
+    if (left <= 0) return;
+    for (const [key, bytes] of this.#raw.rows.scan(this.#codec.name, prefix)) {
+      const value = this.#codec.decode(bytes, this.#raw.now);
+      if (value === undefined) continue;
+      yield [key, value];
+      if (--left <= 0) return;
+    }
+  }
+
+  *find(index: string, value: string): IterableIterator<readonly [string, unknown]> {
+    for (const key of findKeys(this.#raw.rows, this.#codec, checkIndex(this.#codec, index), value).sort(compareKeys)) {
+      const row = this.get(key);
+      if (row !== undefined) yield [key, row];
+    }
   }
 
   #check(key: string): void {
@@ -70,6 +106,13 @@ class UserTable implements TxTable<unknown> {
       `key '${key}' of table '${this.#codec.name}' lies in another partition than this call's key; rows that change together share the text before the first '/'`,
     );
   }
+}
+
+/** @throws NOT_FOUND for an index that the table does not have. */
+export function checkIndex({ name, indexes }: Pick<TableCodec, 'name' | 'indexes'>, index: string): string {
+  if (Object.hasOwn(indexes, index)) return index;
+  const known = Object.keys(indexes).join(', ') || 'none';
+  throw new TandemError('NOT_FOUND', `table '${name}' has no index '${index}'; it has: ${known}`);
 }
 
 const keyBytesMax = 1024;
@@ -92,7 +135,7 @@ export function systemTx(raw: RawTx, traceparent: string | undefined): SystemTx 
     },
     put: (table, key, value) => raw.rows.set(system(table), key, pack(value)),
     delete: (table, key) => {
-      if (raw.rows.get(system(table), key)) raw.rows.set(table, key, undefined);
+      if (raw.rows.get(system(table), key)) raw.rows.set(system(table), key, undefined);
     },
     *scan(table, prefix, options) {
       for (const [key, bytes] of raw.rows.scan(system(table), prefix, options)) yield [key, unpack(bytes)] as const;
