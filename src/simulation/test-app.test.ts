@@ -85,3 +85,28 @@ test('what is wrong with a service is said as `tandem up` says it', async () => 
   });
   await assert.rejects(testApp([needy]), /config of 'needy'.*url.*TANDEM_NEEDY_URL/);
 });
+
+test('kill runs no onStop and aborts no signal, as kill -9 would not; the end of the test stops the others in order', async () => {
+  const held = contract('held', { ping: { output: z.int() } });
+  const stopped: string[] = [];
+  let lives = 0;
+  const holding = held.implement({
+    resources: ({ onStop, signal }) => {
+      const life = ++lives;
+      signal.addEventListener('abort', () => stopped.push(`signal ${life}`));
+      onStop(() => stopped.push(`life ${life}`));
+      return { life };
+    },
+    methods: { ping: (_input, ctx) => ctx.resources.life },
+  });
+  {
+    await using app = await testApp([holding]);
+    assert.equal(await app.call(held).ping(), 1);
+    await app.kill(holding);
+    await app.clock.advance('30s');
+    await app.start(holding);
+    assert.equal(await app.call(held).ping(), 2);
+    assert.deepEqual(stopped, []);
+  }
+  assert.deepEqual(stopped, ['signal 2', 'life 2']);
+});
