@@ -15,7 +15,7 @@ export interface Table<V, I extends string = never> {
   readonly indexes: Readonly<Record<string, IndexOf<never>>>;
   /** Carries the types only; never set. */
   readonly __value?: V;
-  readonly __index?: I;
+  readonly __index?: readonly [I];
 }
 export interface Tables {
   // biome-ignore lint/suspicious/noExplicitAny: each table has its own value type and index names
@@ -41,7 +41,8 @@ export interface TableOptions<V, I extends string> {
 export function table<S extends AnySchema, I extends string = never>(
   schema: S,
   options: TableOptions<Out<S>, I> = {},
-): Table<Out<S>, I> {
+  // NoInfer: what the table is given to must not decide which indexes it has.
+): Table<Out<S>, NoInfer<I>> {
   return {
     kind: 'table',
     schema,

@@ -20,3 +20,8 @@ export const s7 = ok.implement({ methods: { keyed: (_, ctx) => { throw ctx.fail.
 export const s8 = ok.implement({ methods: { keyed: () => ({ n: 1 }), free: (_, ctx) => ctx.call(ok).keyed({ sku: 1, tags: [] }).then(r => r.n) } }); // refused: wrong input of a call
 export const s9 = ok.implement({ methods: { free: (_, ctx) => ctx.resources.db, keyed: () => ({ n: 1 }) }, resources: ({ onStop }) => { onStop(() => {}); return { db: 1 }; } }); // refused: methods before the resources they use
 export const f = (api: Calls): unknown => api.call<typeof ok>('okk').free({ sku: '', tags: [] }); // refused: wrong name
+const rows = table(I, { indexes: { bySku: row => row.sku } });
+export const s10 = ok.implement({ tables: { t: rows }, methods: { free: async (_, ctx) => { for await (const [key] of ctx.tables.t.find('bySku', 'x')) return key.length; return 0; }, keyed: (_, ctx) => ctx.transact(tx => ({ n: [...tx.t.find('bySku', 'x')].length })) } }); // compiles: an index that the table has
+export const s11 = ok.implement({ tables: { t: rows }, methods: { free: () => 1, keyed: (_, ctx) => ctx.transact(tx => ({ n: [...tx.t.find('byNobody', 'x')].length })) } }); // refused: unknown index
+export const s12 = ok.implement({ tables: { t: table(I) }, methods: { free: () => 1, keyed: (_, ctx) => ctx.transact(tx => ({ n: [...tx.t.find('bySku', 'x')].length })) } }); // refused: a table without indexes
+export const t1 = table(I, { indexes: { bySku: row => row.sk } }); // refused: index of a field that rows lack
