@@ -343,7 +343,10 @@ export class LinkSession {
         if (call.deadline < earliest) earliest = call.deadline;
         continue;
       }
-      const error = new TandemError('DEADLINE_EXCEEDED', `'${call.method}' was not answered within its deadline; look at what its handler waits for`);
+      const error = new TandemError(
+        'DEADLINE_EXCEEDED',
+        `'${call.method}' was not answered within its deadline; look at what its handler waits for`,
+      );
       this.#fail(call.id, error);
       this.#calls[slot] = undefined;
       call.leave(error);
