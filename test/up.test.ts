@@ -1,70 +1,22 @@
 // The whole system as real processes: `tandem up` with a service that keeps data, then kill -9 of one role after the
 // other while writes go on. What was acknowledged must be there, and nothing may count twice.
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { createClient } from 'tandem/client';
 import type { inventory } from '../examples/shop/contracts.ts';
+import { type AppState, prints, type Run, ran, root, stateOf, tandem, until } from './running-app.ts';
 
-const root = resolve(import.meta.dirname, '..');
 const data = mkdtempSync(join(tmpdir(), 'tandem-up-'));
-const started: ChildProcess[] = [];
+after(() => rmSync(data, { recursive: true, force: true }));
 
-interface State {
-  readonly supervisor: { readonly pid: number };
-  readonly processes: readonly {
-    readonly name: string;
-    readonly role: string;
-    readonly pid: number;
-    readonly ready: boolean;
-  }[];
-  readonly facts: { readonly gatewayUrl?: string };
-}
+const up = (...flags: string[]): Run =>
+  tandem(['up', join(root, 'examples/shop/inventory.ts'), '--data', data, '--port', '0', ...flags]);
+const state = (): AppState | undefined => stateOf(data);
 
-function up(...flags: string[]): { child: ChildProcess; printed: () => string; ended: Promise<number | null> } {
-  const args = [
-    ...process.execArgv,
-    join(root, 'bin/tandem.js'),
-    'up',
-    join(root, 'examples/shop/inventory.ts'),
-    '--data',
-    data,
-    ...flags,
-  ];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-  started.push(child);
-  let text = '';
-  child.stdout.on('data', chunk => {
-    text += chunk;
-  });
-  child.stderr.on('data', chunk => {
-    text += chunk;
-  });
-  return { child, printed: () => text, ended: new Promise(done => child.once('exit', code => done(code))) };
-}
-
-function state(): State | undefined {
-  try {
-    return JSON.parse(readFileSync(join(data, 'supervisor.json'), 'utf8')) as State;
-  } catch {
-    return undefined;
-  }
-}
-
-async function until<T>(what: string, look: () => T | undefined | false, patienceMs = 30_000): Promise<T> {
-  const end = performance.now() + patienceMs;
-  while (performance.now() < end) {
-    const found = look();
-    if (found) return found;
-    await new Promise(done => setTimeout(done, 20));
-  }
-  assert.fail(`not within ${patienceMs} ms: ${what}`);
-}
-
-const whole = (pid: number): State | undefined => {
+const whole = (pid: number): AppState | undefined => {
   const now = state();
   // Engine, naming, monitor, two gateways, three instances.
   return now?.supervisor.pid === pid &&
@@ -74,23 +26,11 @@ const whole = (pid: number): State | undefined => {
     : undefined;
 };
 
-after(() => {
-  for (const child of started) if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
-  for (const { pid } of state()?.processes ?? []) {
-    try {
-      process.kill(pid, 'SIGKILL');
-    } catch {
-      // It is gone already, as it should be.
-    }
-  }
-  rmSync(data, { recursive: true, force: true });
-});
-
 test('kill -9 of any role under writes loses nothing, and a new supervisor adopts what runs', {
   timeout: 120_000,
-}, async () => {
+}, async t => {
   let app = up('--scale', 'inventory=3');
-  const { facts } = await until('the app to be up', () => whole(app.child.pid!)).catch(cause => {
+  const { facts } = await until('the app to be up', () => whole(app.pid)).catch(cause => {
     throw new Error(`${cause.message}\n${app.printed()}`);
   });
   const api = createClient({ url: facts.gatewayUrl! });
@@ -100,6 +40,10 @@ test('kill -9 of any role under writes loses nothing, and a new supervisor adopt
 
   const acknowledged = new Map(skus.map(sku => [sku, 0]));
   let stopped = false;
+  let over = false;
+  t.after(() => {
+    stopped = over = true;
+  });
   let order = 0;
   const writer = async (lane: number): Promise<void> => {
     while (!stopped) {
@@ -111,6 +55,7 @@ test('kill -9 of any role under writes loses nothing, and a new supervisor adopt
           .try<typeof inventory>('inventory')
           .reserve({ sku, orderId, qty: 1 }, { idempotencyKey: orderId, timeout: '5s' });
         if (answer.ok) break;
+        if (over) return;
         assert.match(answer.error.code, /^[A-Z_]+$/, `${orderId}: ${answer.error.code}`);
       }
       acknowledged.set(sku, acknowledged.get(sku)! + 1);
@@ -123,7 +68,7 @@ test('kill -9 of any role under writes loses nothing, and a new supervisor adopt
     const before = order;
     process.kill(victim.pid, 'SIGKILL');
     await until(`${victim.name} to be back`, () => {
-      const now = whole(app.child.pid!);
+      const now = whole(app.pid);
       return now && !now.processes.some(process => process.pid === victim.pid) && order > before + 20;
     });
   }
@@ -134,8 +79,8 @@ test('kill -9 of any role under writes loses nothing, and a new supervisor adopt
   await new Promise(done => setTimeout(done, 4000));
   process.kill(engine.pid, 'SIGCONT');
   const atPause = order;
-  await until('writes to go on after the pause', () => whole(app.child.pid!) && order > atPause + 20);
-  const pids = ({ processes }: State): number[] => processes.map(process => process.pid).sort((a, b) => a - b);
+  await until('writes to go on after the pause', () => whole(app.pid) && order > atPause + 20);
+  const pids = ({ processes }: AppState): number[] => processes.map(process => process.pid).sort((a, b) => a - b);
   assert.deepEqual(pids(state()!), pids(calm), 'somebody was killed for the silence of the engine');
 
   app.child.kill('SIGKILL');
@@ -143,7 +88,7 @@ test('kill -9 of any role under writes loses nothing, and a new supervisor adopt
   const before = order;
   await until('writes to go on without a supervisor', () => order > before + 20);
   app = up('--scale', 'inventory=3');
-  await until('a new supervisor', () => whole(app.child.pid!));
+  await prints(app, /are up|is up/);
   assert.match(app.printed(), /taken over/);
 
   stopped = true;
@@ -159,23 +104,7 @@ test('kill -9 of any role under writes loses nothing, and a new supervisor adopt
 test('a service file that is missing, throws or exports nothing ends `up` with what to do', {
   timeout: 60_000,
 }, async () => {
-  const run = async (file: string): Promise<{ code: number | null; printed: string }> => {
-    const child = spawn(
-      process.execPath,
-      [...process.execArgv, join(root, 'bin/tandem.js'), 'up', file, '--data', join(data, 'none')],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    );
-    started.push(child);
-    let printed = '';
-    child.stdout.on('data', chunk => {
-      printed += chunk;
-    });
-    child.stderr.on('data', chunk => {
-      printed += chunk;
-    });
-    const code = await new Promise<number | null>(done => child.once('exit', done));
-    return { code, printed };
-  };
+  const run = (file: string) => ran(['up', file, '--data', join(data, 'none')]);
   const missing = await run('no-such-file.ts');
   assert.equal(missing.code, 1);
   assert.match(missing.printed, /no-such-file\.ts does not exist/);

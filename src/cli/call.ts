@@ -17,7 +17,7 @@ export const command: Command = {
     if (dot <= 0) throw new UsageError(`'${target}' is no method; write SERVICE.METHOD, for example hello.greet`);
     const timeoutMs = durationMs(text(flags, 'timeout') ?? limits.callTimeoutMs);
     const body = json(input, 'the input');
-    const control = controlOf(findApp(dataPathOf({ flags, environment })));
+    const control = controlOf(findApp(await dataPathOf({ flags, environment })));
     const question = {
       service: target.slice(0, dot),
       method: target.slice(dot + 1),

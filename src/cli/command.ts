@@ -7,6 +7,8 @@ export interface Flag {
   readonly type: 'string' | 'boolean';
   readonly short?: string;
   readonly multiple?: boolean;
+  /** What it means when it is given without a value. */
+  readonly bare?: string;
   /** What stands for the value in the help: `DIR`. */
   readonly value?: string;
   readonly help: string;
@@ -36,13 +38,15 @@ export interface Command {
 export class UsageError extends Error {}
 
 export const common: Readonly<Record<string, Flag>> = {
-  json: { type: 'boolean', help: 'Write results as JSON, one object a line' },
+  json: { type: 'boolean', help: 'Write the result, or the error, as one JSON value' },
   help: { type: 'boolean', short: 'h', help: 'Show this help' },
 };
+/** For commands that write as things happen, or more than fits in one value. */
+export const jsonLines: Flag = { type: 'boolean', help: 'Write JSON, one object a line' };
 export const dataFlag: Flag = { type: 'string', value: 'DIR', help: 'Data directory of the app (default .tandem)' };
 
 export function parse(name: string, command: Command, args: readonly string[]): Pick<Invocation, 'words' | 'flags'> {
-  const flags = { ...command.flags, ...common };
+  const flags = flagsOf(command);
   const { values, positionals } = parsed(name, flags, args);
   if (values.help) return { words: positionals, flags: values };
   const [least, most] = command.words;
@@ -51,6 +55,20 @@ export function parse(name: string, command: Command, args: readonly string[]): 
     throw new UsageError(`tandem ${name} does not take '${positionals[most]}': tandem ${command.usage[0]}`);
   }
   return { words: positionals, flags: values };
+}
+
+function flagsOf(command: Command): Readonly<Record<string, Flag>> {
+  return { ...command.flags, ...common, ...command.flags };
+}
+
+/** `--inspect` is `--inspect=9229`, unless a number follows: then that is its value, as with any other flag. */
+function withBareValues(flags: Readonly<Record<string, Flag>>, args: readonly string[]): string[] {
+  const end = args.indexOf('--');
+  return args.map((argument, at) => {
+    const bare = argument.startsWith('--') ? flags[argument.slice(2)]?.bare : undefined;
+    const given = bare === undefined || (end >= 0 && at > end) || /^\d+$/.test(args[at + 1] ?? '');
+    return given ? argument : `${argument}=${bare}`;
+  });
 }
 
 function parsed(
@@ -65,7 +83,12 @@ function parsed(
     ]),
   );
   try {
-    const { values, positionals } = parseArgs({ args: [...args], options, allowPositionals: true, strict: true });
+    const { values, positionals } = parseArgs({
+      args: withBareValues(flags, args),
+      options,
+      allowPositionals: true,
+      strict: true,
+    });
     return { values: values as Invocation['flags'], positionals };
   } catch (cause) {
     const unknown = /Unknown option '--?([^']+)'/.exec((cause as Error).message)?.[1];
@@ -79,8 +102,8 @@ function parsed(
 }
 
 export function helpOf(command: Command): string {
-  const flags = Object.entries({ ...command.flags, ...common }).map(([flag, { short, value, help }]) => [
-    `${short ? `-${short}, ` : ''}--${flag}${value ? ` ${value}` : ''}`,
+  const flags = Object.entries(flagsOf(command)).map(([flag, { short, value, bare, help }]) => [
+    `${short ? `-${short}, ` : ''}--${flag}${value ? (bare ? `[=${value}]` : ` ${value}`) : ''}`,
     help,
   ]);
   const parts = [command.summary, command.usage.map(usage => `  tandem ${usage}`).join('\n')];

@@ -6,13 +6,13 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { dirname, resolve } from 'node:path';
 import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import { nodeDisk } from '../log/node-disk.ts';
-import { type Command, dataFlag, type Invocation, text, UsageError } from './command.ts';
+import { type Command, dataFlag, type Invocation, jsonLines, text, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings } from './config.ts';
-import { openDataDirectory, removeDataDirectory } from './data-directory.ts';
+import { emptyDataDirectory, openDataDirectory } from './data-directory.ts';
+import { checkFiles } from './inspect.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
-import { choosePort } from './ports.ts';
-import { stateStore, supervisorLives } from './running-app.ts';
+import { beside, choosePort } from './ports.ts';
+import { stillRuns, takeData } from './running-app.ts';
 import { statusBlock } from './status-block.ts';
 import { paint } from './terminal.ts';
 import { watchSources } from './watch-files.ts';
@@ -22,12 +22,23 @@ export const command: Command = {
   summary: 'Runs services in one process, with pretty records, and restarts when a source file changes.',
   examples: ['tandem dev hello.ts', 'tandem dev src/inventory.ts src/orders.ts --fresh --inspect=9229'],
   flags: {
-    port: { type: 'string', short: 'p', value: 'N', help: 'Port of the gateway (default 3000, or the next free one)' },
+    port: {
+      type: 'string',
+      short: 'p',
+      value: 'N',
+      help: 'Port of the gateway (default 3000, or the next free one; 0: any)',
+    },
     host: { type: 'string', value: 'HOST', help: 'Address to listen on (default 127.0.0.1)' },
     data: dataFlag,
     fresh: { type: 'boolean', help: 'Delete the data directory first' },
-    inspect: { type: 'string', value: 'PORT', help: 'Let a debugger connect at this port, for example --inspect=9229' },
+    inspect: {
+      type: 'string',
+      bare: '9229',
+      value: 'PORT',
+      help: 'Let a debugger connect at this port (default 9229, 0: any)',
+    },
     'log-level': { type: 'string', value: 'LEVEL', help: 'Least level of records (default info)' },
+    json: jsonLines,
   },
   words: [0, 64],
   run: dev,
@@ -41,24 +52,20 @@ async function dev(invocation: Invocation): Promise<number> {
   const settings = resolveSettings(invocation, await loadConfigFile(process.cwd()));
   const files = settings.files.value.map(file => resolve(file));
   if (files.length === 0) throw new UsageError('tandem dev needs a file that exports a service: tandem dev hello.ts');
-  if (flags.fresh) {
-    const former = stateStore(resolve(settings.data.value)).load();
-    if (former && supervisorLives(former))
-      throw new TandemError(
-        'CONFLICT',
-        `an app runs with the data in ${settings.data.value}; end it first with tandem stop`,
-      );
-    removeDataDirectory(settings.data.value);
-  }
+  checkFiles(files);
   const data = openDataDirectory(settings.data.value);
-  const lock = await nodeDisk.lock(data.path);
+  const taken = await takeData(data.path);
+  if (taken.former && stillRuns(taken.former)) {
+    throw new TandemError('CONFLICT', `an app runs with the data in ${data.path}; end it first with tandem stop`);
+  }
+  if (flags.fresh) {
+    emptyDataDirectory(data.path);
+    openDataDirectory(data.path);
+  }
   const host = settings.host.value;
-  const { port, note } = await choosePort(
-    host,
-    settings.port.value || 3000,
-    settings.port.source !== 'default' && settings.port.value !== 0,
-  );
-  const dashboard = await choosePort('127.0.0.1', port + 1, false);
+  const { value: wanted, source } = settings.port;
+  const { port, note } = await choosePort(host, wanted, source !== 'default');
+  const dashboard = await choosePort('127.0.0.1', beside(wanted, port), false);
   const inspector = text(flags, 'inspect');
   const child = {
     files,
@@ -91,10 +98,15 @@ async function dev(invocation: Invocation): Promise<number> {
       },
     );
     running = process_;
-    process_.on('message', (report: { kind: string; info?: Record<string, string>; message?: string }) => {
-      if (report.kind === 'failed') terminal.say(`${paint(terminal, 'red', '✗')} ${report.message}`);
-      else ready(report.info ?? {}, systemClock.monotonic() - beganMs);
-    });
+    process_.on(
+      'message',
+      (report: { kind: string; info?: Record<string, string>; code?: string; message?: string }) => {
+        const { kind, code, message } = report;
+        if (kind === 'failed' && json) terminal.out(JSON.stringify({ kind, code, message }));
+        else if (kind === 'failed') terminal.say(`${paint(terminal, 'red', '✗')} ${message}`);
+        else ready(report.info ?? {}, systemClock.monotonic() - beganMs);
+      },
+    );
     process_.once('exit', code => {
       if (running !== process_) return;
       running = undefined;
@@ -146,7 +158,8 @@ async function dev(invocation: Invocation): Promise<number> {
     stopping = true;
     watching.close();
     void end().then(() => {
-      if (!json) terminal.say('\n  Stopped.');
+      if (json) terminal.out(JSON.stringify({ kind: 'stopped' }));
+      else terminal.say('\n  Stopped.');
       ended.resolve(0);
     });
   };
@@ -154,6 +167,6 @@ async function dev(invocation: Invocation): Promise<number> {
   start();
   const code = await ended.promise;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(signal, onSignal);
-  await lock.release();
+  await taken.release();
   return code;
 }

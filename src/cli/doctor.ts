@@ -1,5 +1,5 @@
 /** `tandem doctor`: every setting with its source, and whether the surroundings are fit. Exit code 1 when something is wrong. */
-import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
+import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { TandemError } from '../core/errors.ts';
 import { type Command, dataFlag, type Invocation } from './command.ts';
@@ -82,7 +82,15 @@ function nodeVersion(): Finding {
 function dataDirectory(directory: string): Finding {
   const path = resolve(directory);
   const there = existsSync(path);
-  const where = there ? path : dirname(path);
+  let where = path;
+  while (!existsSync(where) && dirname(where) !== where) where = dirname(where);
+  if (!statSync(where).isDirectory()) {
+    return {
+      check: 'data directory',
+      ok: false,
+      says: `${where} is a file, not a directory; name another with --data`,
+    };
+  }
   try {
     accessSync(where, constants.W_OK);
   } catch {

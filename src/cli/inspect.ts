@@ -3,6 +3,7 @@
  * code ever runs in it, not even the top level of a module.
  */
 import { spawn } from 'node:child_process';
+import { statSync } from 'node:fs';
 import type { Descriptor } from '../contract/descriptor.ts';
 import { isSystemCode, TandemError } from '../core/errors.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
@@ -24,11 +25,26 @@ export interface InspectedService {
   readonly descriptor: Descriptor;
 }
 
+/** What no process is needed for. @throws CONFIG for a file that is missing or is a directory. */
+export function checkFiles(files: readonly string[]): void {
+  for (const file of files) {
+    const found = statSync(file, { throwIfNoEntry: false });
+    if (!found) {
+      throw new TandemError('CONFIG', `${file} does not exist; give the path of a file that exports a service`);
+    }
+    if (found.isDirectory()) {
+      throw new TandemError('CONFIG', `${file} is a directory; give the files in it that export services`);
+    }
+  }
+}
+
 /** In the child: everything goes back as one message. */
 export async function inspectInChild(settings: {
   readonly files: readonly string[];
   readonly services?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }): Promise<{ info: Record<string, string>; close(): Promise<void> }> {
+  // Top-level code may keep this process awake; without a parent nobody would end it.
+  process.once('disconnect', () => process.exit(1));
   const { loadFiles } = await import('../app/load.ts');
   const { describeConfig } = await import('../app/config.ts');
   const { describeService } = await import('../contract/describe.ts');
@@ -49,10 +65,11 @@ export async function inspectInChild(settings: {
 }
 
 /** @throws CONFIG as `loadFiles` does, or when the files end the process that loads them. */
-export function inspectFiles(
+export async function inspectFiles(
   files: readonly string[],
   services: Readonly<Record<string, Readonly<Record<string, unknown>>>>,
 ): Promise<readonly InspectedService[]> {
+  checkFiles(files);
   const child = spawn(process.execPath, [...inheritedArguments(process.execArgv), ...ownScript(), 'role', 'inspect'], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     env: { ...process.env, TANDEM_ROLE_SETTINGS: JSON.stringify({ files, services }) },

@@ -4,25 +4,30 @@ import { join, resolve } from 'node:path';
 import { systemRandom } from '../core/random.ts';
 import { nodeDisk } from '../log/node-disk.ts';
 import { dumpLog, repairLog, verifyLog } from '../log/repair.ts';
-import { type Command, type Invocation, UsageError } from './command.ts';
+import { type Command, dataFlag, type Invocation, UsageError } from './command.ts';
+import { dataPathOf } from './running-app.ts';
 
 export const command: Command = {
   usage: ['log verify [DIR]', 'log dump [DIR] [--log NAME] [--from N]', 'log repair [DIR]'],
   summary: 'Checks, prints or repairs the engine data of a stopped app. DIR is the data directory (default .tandem).',
   examples: ['tandem log verify', 'tandem log dump --log state/inventory/3 --from 100'],
+  details: '--json: verify and repair write one value, dump one object an entry (its body in base64).',
   flags: {
+    data: dataFlag,
     log: { type: 'string', help: 'Only this log', value: 'NAME' },
     from: { type: 'string', help: 'Only from this position on', value: 'N' },
   },
   words: [1, 2],
-  async run({ words, flags, terminal }: Invocation): Promise<number> {
-    const [verb, given = '.tandem'] = words;
+  async run({ words, flags, environment, terminal }: Invocation): Promise<number> {
+    const [verb] = words;
+    const given = words[1] ?? (await dataPathOf({ flags, environment }));
     const directory = existsSync(join(given, 'engine')) ? resolve(given, 'engine') : resolve(given);
     const json = flags.json === true;
     if (verb === 'verify') {
       const result = await verifyLog(directory, nodeDisk);
-      if (json) terminal.out(JSON.stringify(result));
-      else {
+      if (json) {
+        terminal.out(JSON.stringify({ ...result, damage: result.damage ?? null, cut: result.cut ?? null }));
+      } else {
         for (const { log, entries, first, last } of result.logs)
           terminal.out(`${log}  ${entries} entries, ${first} to ${last}`);
         const { damage, cut } = result;

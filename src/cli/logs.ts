@@ -3,7 +3,7 @@ import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from
 import { join } from 'node:path';
 import { TandemError } from '../core/errors.ts';
 import { type Level, prettyLine } from '../monitoring/record.ts';
-import { type Command, dataFlag, type Invocation, text } from './command.ts';
+import { type Command, dataFlag, type Invocation, jsonLines, text, UsageError } from './command.ts';
 import { dataPathOf } from './running-app.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -15,6 +15,7 @@ export const command: Command = {
     data: dataFlag,
     follow: { type: 'boolean', short: 'f', help: 'Keep showing new ones until Ctrl-C' },
     tail: { type: 'string', short: 'n', value: 'N', help: 'How many old ones to show (default 100)' },
+    json: jsonLines,
   },
   words: [0, 1],
   run: logs,
@@ -28,7 +29,10 @@ export interface RecordLine {
 }
 
 async function logs({ words, flags, environment, terminal }: Invocation): Promise<number> {
-  const directory = join(dataPathOf({ flags, environment }), 'records');
+  const tail = Number(text(flags, 'tail') ?? 100);
+  if (!Number.isInteger(tail) || tail < 0)
+    throw new UsageError(`--tail: '${String(flags.tail)}' is not a whole number`);
+  const directory = join(await dataPathOf({ flags, environment }), 'records');
   if (!existsSync(directory))
     throw new TandemError('NOT_FOUND', `there are no records in ${directory}; start an app with tandem up`);
   const name = words[0];
@@ -43,7 +47,7 @@ async function logs({ words, flags, environment, terminal }: Invocation): Promis
   const old = fresh();
   if (name !== undefined && readers.size === 0)
     throw new TandemError('NOT_FOUND', `no process is named '${name}'; tandem ps lists them`);
-  show(terminal, old.slice(-Number(text(flags, 'tail') ?? 100)), flags.json === true);
+  show(terminal, tail === 0 ? [] : old.slice(-tail), flags.json === true);
   if (!flags.follow) return 0;
   const { watch } = await import('node:fs');
   const ended = Promise.withResolvers<number>();
@@ -75,19 +79,26 @@ export function inOrder(lines: readonly RecordLine[]): RecordLine[] {
 /** Reads on from where it was; starts anew when the file was rotated. */
 function reader(file: string, process: string): () => RecordLine[] {
   let at = 0;
-  let rest = '';
+  let rest: Buffer = Buffer.alloc(0);
   return () => {
     const size = statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-    if (size < at) at = 0;
+    if (size < at) {
+      at = 0;
+      rest = Buffer.alloc(0);
+    }
     if (size === at) return [];
     const buffer = Buffer.alloc(size - at);
     const descriptor = openSync(file, 'r');
     const length = readSync(descriptor, buffer, 0, buffer.length, at);
     closeSync(descriptor);
     at += length;
-    const lines = (rest + buffer.toString('utf8', 0, length)).split('\n');
-    rest = lines.pop() ?? '';
-    return lines
+    const bytes = Buffer.concat([rest, buffer.subarray(0, length)]);
+    // Up to the last whole line, in bytes: what was written so far may end within a character.
+    const end = bytes.lastIndexOf(0x0a) + 1;
+    rest = bytes.subarray(end);
+    return bytes
+      .toString('utf8', 0, end)
+      .split('\n')
       .filter(line => line !== '')
       .map(line => ({ process, time: /^\{"time":"([^"]+)"/.exec(line)?.[1] ?? '', line }));
   };
@@ -95,8 +106,16 @@ function reader(file: string, process: string): () => RecordLine[] {
 
 function show(terminal: Terminal, lines: readonly RecordLine[], json: boolean): void {
   for (const { process, line } of lines) {
-    if (json) terminal.out(line.startsWith('{') ? line : JSON.stringify({ process, message: line }));
+    if (json) terminal.out(isObject(line) ? line : JSON.stringify({ process, message: line }));
     else terminal.out(`${process.replace(/-[a-z0-9]+$/, '').padEnd(14)} ${pretty(line, terminal.color)}`);
+  }
+}
+
+function isObject(line: string): boolean {
+  try {
+    return line.startsWith('{') && typeof JSON.parse(line) === 'object';
+  } catch {
+    return false;
   }
 }
 

@@ -1,7 +1,7 @@
 /** The command line: finds the command, parses its words, and turns what goes wrong into one clear line and an exit code. */
 
 import { didYouMean } from '../contract/did-you-mean.ts';
-import { catalogue, TandemError } from '../core/errors.ts';
+import { catalogue, isSystemCode, TandemError, toErrorForm } from '../core/errors.ts';
 import { helpOf, parse, UsageError } from './command.ts';
 import { commands } from './commands.ts';
 import { columns, processTerminal, type Terminal } from './terminal.ts';
@@ -60,16 +60,27 @@ async function run(
 }
 
 function failure(thrown: unknown, json: boolean, terminal: Terminal): number {
-  const usage = thrown instanceof UsageError;
-  const error = usage ? undefined : TandemError.from(thrown);
-  const message = error?.message ?? (thrown as Error).message;
-  if (json) terminal.out(JSON.stringify({ error: { code: error?.code ?? 'USAGE', message, outcome: error?.outcome } }));
-  else {
-    terminal.say(`tandem: ${message}`);
-    if (error?.code === 'INTERNAL' && error.cause instanceof Error) terminal.say(error.cause.stack ?? '');
-    else if (error && !/[;:,]/.test(message)) terminal.say(catalogue[error.code].callerDoes);
+  if (thrown instanceof UsageError) {
+    if (json) terminal.out(JSON.stringify({ error: { code: 'USAGE', message: thrown.message } }));
+    else terminal.say(`tandem: ${thrown.message}`);
+    return 2;
   }
-  return usage ? 2 : 1;
+  const { code, message, declared, ...rest } = toErrorForm(thrown);
+  if (json) terminal.out(JSON.stringify({ error: { code, message, ...rest, ...declared } }));
+  else if (declared) {
+    const data = declared.data === undefined ? '' : `: ${JSON.stringify(declared.data)}`;
+    terminal.say(`tandem: the answer is the declared error ${code}${data}`);
+  } else {
+    terminal.say(`tandem: ${message}`);
+    if (code === 'INTERNAL') terminal.say(stackOf(thrown));
+    else if (isSystemCode(code) && !/[;:,]/.test(message)) terminal.say(catalogue[code].callerDoes);
+  }
+  return 1;
+}
+
+function stackOf(thrown: unknown): string {
+  const cause = thrown instanceof TandemError ? thrown.cause : thrown;
+  return cause instanceof Error ? (cause.stack ?? '') : '';
 }
 
 function overview(): string {

@@ -26,7 +26,7 @@ interface Row {
 }
 
 async function ps({ flags, environment, terminal }: Invocation): Promise<number> {
-  const app = findApp(dataPathOf({ flags, environment }));
+  const app = findApp(await dataPathOf({ flags, environment }));
   const { residentBytes } = await import('./resident.ts');
   const shown = app.control ? (await ask(app.control, '$ps', null, 5000)).processes : undefined;
   const rows: Row[] = shown
@@ -37,7 +37,9 @@ async function ps({ flags, environment, terminal }: Invocation): Promise<number>
         row(name, ready ? 'ready' : 'starting', pid, startedAt, undefined, info, undefined),
       );
   if (flags.json) {
-    for (const process of rows) terminal.out(JSON.stringify(process));
+    const { gatewayUrl, dashboardUrl } = app.state.facts;
+    const supervisor = { pid: app.state.supervisor.pid, running: app.control !== undefined };
+    terminal.out(JSON.stringify({ data: app.dataPath, gatewayUrl, dashboardUrl, supervisor, processes: rows }));
     return 0;
   }
   const cells = rows.map(({ name, state, pid, startedAt, restarts, memoryBytes, address, failure }) => [

@@ -2,9 +2,11 @@
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { TandemError } from '../core/errors.ts';
+import { nodeDisk } from '../log/node-disk.ts';
 import { processBirth } from '../recovery/process-birth.ts';
 import { type StateStore, type SupervisorState, stateFile } from '../recovery/state-file.ts';
 import { type Invocation, text } from './command.ts';
+import { loadConfigFile } from './config.ts';
 
 export interface RunningApp {
   readonly dataPath: string;
@@ -13,8 +15,10 @@ export interface RunningApp {
   readonly control: string | undefined;
 }
 
-export function dataPathOf(invocation: Pick<Invocation, 'flags' | 'environment'>): string {
-  return resolve(text(invocation.flags, 'data') ?? (invocation.environment.TANDEM_DATA || '.tandem'));
+/** As `tandem up` here would choose it. @throws CONFIG when the config file cannot be loaded. */
+export async function dataPathOf({ flags, environment }: Pick<Invocation, 'flags' | 'environment'>): Promise<string> {
+  const given = text(flags, 'data') ?? (environment.TANDEM_DATA || undefined);
+  return resolve(given ?? (await loadConfigFile(process.cwd()))?.data ?? '.tandem');
 }
 
 export function stateStore(dataPath: string): StateStore {
@@ -24,6 +28,11 @@ export function stateStore(dataPath: string): StateStore {
 /** Whether the supervisor that wrote this state still runs. */
 export function supervisorLives(state: SupervisorState): boolean {
   return state.supervisor.birth !== '' && processBirth(state.supervisor.pid) === state.supervisor.birth;
+}
+
+/** Whether any of its processes still runs, with or without it. */
+export function stillRuns(state: SupervisorState): boolean {
+  return state.processes.some(({ pid, birth }) => processBirth(pid) === birth);
 }
 
 /** @throws NOT_FOUND when nothing runs there. */
@@ -52,4 +61,20 @@ export function controlOf(app: RunningApp): string {
     'UNAVAILABLE',
     `the app runs, but its supervisor (pid ${app.state.supervisor.pid}) does not answer; run the same tandem up again: it takes over what runs`,
   );
+}
+
+/** Keeps every other app off the data until it is released. @throws CONFLICT that says who has it and what to do. */
+export async function takeData(
+  dataPath: string,
+): Promise<{ readonly former: SupervisorState | undefined; release(): Promise<void> }> {
+  const inUse = (who: string): TandemError =>
+    new TandemError('CONFLICT', `${who} the data in ${dataPath}; end it, or name another directory with --data`);
+  const former = stateStore(dataPath).load();
+  if (former && supervisorLives(former)) {
+    throw inUse(`another tandem up (pid ${former.supervisor.pid}; see tandem ps, ends with tandem stop) runs with`);
+  }
+  const lock = await nodeDisk.lock(dataPath).catch((cause: unknown) => {
+    throw TandemError.from(cause).code === 'CONFLICT' ? inUse('another tandem up or tandem dev has') : cause;
+  });
+  return { former, release: () => lock.release() };
 }

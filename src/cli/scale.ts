@@ -12,11 +12,12 @@ export const command: Command = {
   words: [1, 64],
   async run({ words, flags, environment, terminal }: Invocation): Promise<number> {
     const wanted = words.map(scaling);
-    const control = controlOf(findApp(dataPathOf({ flags, environment })));
+    const control = controlOf(findApp(await dataPathOf({ flags, environment })));
     for (const { name, count } of wanted) {
       await ask(control, '$scale', { name, count }, 120_000);
-      terminal.out(flags.json ? JSON.stringify({ name, count }) : `${name} ×${count}`);
+      if (!flags.json) terminal.out(`${name} ×${count}`);
     }
+    if (flags.json) terminal.out(JSON.stringify({ scaled: wanted }));
     return 0;
   },
 };

@@ -6,7 +6,7 @@ import { supervisorDefaults } from '../recovery/supervisor.ts';
 import { type Command, dataFlag, type Invocation } from './command.ts';
 import { ask } from './control.ts';
 import { keepAwake } from './keep-awake.ts';
-import { dataPathOf, findApp } from './running-app.ts';
+import { dataPathOf, findApp, type RunningApp, supervisorLives } from './running-app.ts';
 
 export const command: Command = {
   usage: ['stop [--data DIR]'],
@@ -14,19 +14,30 @@ export const command: Command = {
   flags: { data: dataFlag },
   words: [0, 0],
   async run({ flags, environment, terminal }: Invocation): Promise<number> {
-    const app = findApp(dataPathOf({ flags, environment }));
+    const app = findApp(await dataPathOf({ flags, environment }));
     const graceMs = supervisorDefaults.stopGraceMs;
-    const killed = app.control
-      ? (await ask(app.control, '$stop', { graceMs }, 6 * graceMs)).killed
-      : await keepAwake(() => stopOrphans(app.state.processes, graceMs));
-    if (flags.json) terminal.out(JSON.stringify({ kind: 'stopped', killed }));
-    else
-      terminal.out(
-        killed.length === 0 ? 'Stopped.' : `Stopped; killed, because they did not end in time: ${killed.join(', ')}`,
-      );
+    const beganMs = systemClock.monotonic();
+    const killed = await keepAwake(() =>
+      app.control ? stopSupervised(app, app.control, graceMs) : stopOrphans(app.state.processes, graceMs),
+    );
+    const stopped = app.state.processes.length - killed.length;
+    const tookMs = systemClock.monotonic() - beganMs;
+    if (flags.json) terminal.out(JSON.stringify({ kind: 'stopped', stopped, killed, tookMs }));
+    else {
+      const rest = killed.length > 0 ? `; killed, because they did not end in time: ${killed.join(', ')}` : '';
+      terminal.out(`Stopped ${stopped} processes cleanly in ${(tookMs / 1000).toFixed(1)} s${rest}.`);
+    }
     return killed.length === 0 ? 0 : 1;
   },
 };
+
+/** Resolves when its supervisor is gone too, so that the next `tandem up` finds the data free. */
+async function stopSupervised({ state }: RunningApp, control: string, graceMs: number): Promise<readonly string[]> {
+  const { killed } = await ask(control, '$stop', { graceMs }, 6 * graceMs);
+  const end = systemClock.monotonic() + graceMs;
+  while (supervisorLives(state) && systemClock.monotonic() < end) await sleep(systemClock, 10);
+  return killed;
+}
 
 const order: readonly (readonly string[])[] = [['gateway'], ['instance'], ['naming', 'monitor'], ['engine']];
 

@@ -52,7 +52,7 @@ async function publish({ words, flags, environment, terminal }: Invocation): Pro
   const [, topic = '', body] = words;
   if (body === undefined) throw new UsageError('tandem topic publish needs more: tandem topic publish TOPIC JSON');
   const event = json(body, 'the event');
-  const control = controlOf(findApp(dataPathOf({ flags, environment })));
+  const control = controlOf(findApp(await dataPathOf({ flags, environment })));
   await ask(control, '$publish', { topic, event, timeoutMs: limits.callTimeoutMs }, limits.callTimeoutMs + 1000);
   terminal.out(flags.json ? JSON.stringify({ topic, published: true }) : `Published to ${topic}.`);
   return 0;
@@ -63,10 +63,10 @@ async function dead(
   subscription: string,
   limit = shownMax,
 ): Promise<number> {
-  const control = controlOf(findApp(dataPathOf({ flags, environment })));
+  const control = controlOf(findApp(await dataPathOf({ flags, environment })));
   const timeoutMs = limits.callTimeoutMs;
   const letters = await ask(control, '$deadLetters', { subscription, limit, timeoutMs }, timeoutMs + 1000);
-  if (flags.json) for (const letter of letters) terminal.out(JSON.stringify(letter));
+  if (flags.json) terminal.out(JSON.stringify({ subscription, letters }));
   else {
     for (const { at, key, error, attempts, event } of letters) {
       terminal.out(`${isoTime(at)}  ${key}  ${error.code} after ${attempts} tries: ${error.message}`);
@@ -86,7 +86,7 @@ async function redrive(
   subscription: string,
   given: number | undefined,
 ): Promise<number> {
-  const control = controlOf(findApp(dataPathOf({ flags, environment })));
+  const control = controlOf(findApp(await dataPathOf({ flags, environment })));
   const input = { subscription, limit: given ?? Number.MAX_SAFE_INTEGER, timeoutMs: redriveTimeoutMs };
   const sent = await ask(control, '$redrive', input, redriveTimeoutMs + 1000);
   terminal.out(

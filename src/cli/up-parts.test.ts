@@ -1,13 +1,13 @@
 /** The parts of `up` and `dev` that can be tried without processes. */
 import assert from 'node:assert/strict';
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { systemClock } from '../core/clock.ts';
 import { controlAddress } from './control.ts';
-import { openDataDirectory, removeDataDirectory } from './data-directory.ts';
+import { emptyDataDirectory, openDataDirectory } from './data-directory.ts';
 import { firstFiles } from './init.ts';
 import { inOrder, isOf, pretty } from './logs.ts';
 import { choosePort, isFree } from './ports.ts';
@@ -61,7 +61,7 @@ test('a directory with foreign files is neither used nor removed', t => {
   const directory = directoryOf(t);
   writeFileSync(join(directory, 'thesis.txt'), 'ten years of work');
   assert.throws(() => openDataDirectory(directory), { code: 'CONFIG', message: /not a Tandem data directory/ });
-  assert.throws(() => removeDataDirectory(directory), { code: 'CONFIG' });
+  assert.throws(() => emptyDataDirectory(directory), { code: 'CONFIG' });
   assert(existsSync(join(directory, 'thesis.txt')));
 });
 
@@ -71,13 +71,15 @@ test('data of a newer format is refused', t => {
   assert.throws(() => openDataDirectory(directory), { code: 'UNSUPPORTED', message: /format 9/ });
 });
 
-test('the secret of a data directory survives, and --fresh removes all of it', t => {
+test('the secret of a data directory survives, and emptying removes all of it, the secret too', t => {
   const directory = join(directoryOf(t), 'deep', 'data');
   const { secret } = openDataDirectory(directory);
   assert.equal(openDataDirectory(directory).secret, secret);
-  removeDataDirectory(directory);
-  assert.equal(existsSync(directory), false);
-  removeDataDirectory(directory);
+  writeFileSync(join(directory, 'rows'), 'data');
+  emptyDataDirectory(directory);
+  assert.deepEqual(readdirSync(directory), []);
+  assert.notEqual(openDataDirectory(directory).secret, secret);
+  emptyDataDirectory(join(directory, 'never-made'));
 });
 
 test('progress in a pipe is one line a role, when all of it is ready', () => {

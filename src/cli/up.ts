@@ -5,23 +5,22 @@ import { systemHost } from '../app/host.ts';
 import { every, systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { secretText, systemRandom } from '../core/random.ts';
-import { nodeDisk } from '../log/node-disk.ts';
 import { nodeSpawner } from '../recovery/node-spawner.ts';
 import { processBirth } from '../recovery/process-birth.ts';
 import { openRecordFiles } from '../recovery/record-files.ts';
 import type { SupervisorState } from '../recovery/state-file.ts';
 import { type StoryEvent, Supervisor, supervisorDefaults } from '../recovery/supervisor.ts';
 import { type AppLink, openAppLink } from './app-link.ts';
-import { type Command, dataFlag, type Invocation, UsageError } from './command.ts';
+import { type Command, dataFlag, type Invocation, jsonLines, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings, type Settings } from './config.ts';
 import { controlAddress, openControl } from './control.ts';
 import { type DataDirectory, openDataDirectory } from './data-directory.ts';
 import { type InspectedService, inspectFiles } from './inspect.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
-import { choosePort } from './ports.ts';
+import { beside, choosePort } from './ports.ts';
 import { processSpecs } from './process-specs.ts';
 import { openProgress } from './progress.ts';
-import { stateStore, supervisorLives } from './running-app.ts';
+import { stateStore, stillRuns, takeData } from './running-app.ts';
 import { statusBlock } from './status-block.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -41,7 +40,12 @@ export const command: Command = {
       value: 'NAME=N',
       help: 'Instances of a service (default 1); may be repeated',
     },
-    port: { type: 'string', short: 'p', value: 'N', help: 'Port of the gateways (default 3000, or the next free one)' },
+    port: {
+      type: 'string',
+      short: 'p',
+      value: 'N',
+      help: 'Port of the gateways (default 3000, or the next free one; 0: any)',
+    },
     host: { type: 'string', value: 'HOST', help: 'Address that gateways listen on (default 127.0.0.1)' },
     gateways: { type: 'string', value: 'N', help: 'Gateway processes that share the port (default 2)' },
     data: dataFlag,
@@ -51,6 +55,7 @@ export const command: Command = {
       help: 'Least level of records: debug, info, warn, error, silent (default info)',
     },
     zone: { type: 'string', value: 'NAME', help: 'Failure zone of this machine' },
+    json: jsonLines,
   },
   words: [0, 64],
   run: up,
@@ -62,16 +67,11 @@ async function up(invocation: Invocation): Promise<number> {
   if (settings.files.value.length === 0)
     throw new UsageError('tandem up needs a file that exports a service: tandem up hello.ts');
   const data = openDataDirectory(settings.data.value);
-  const store = stateStore(data.path);
-  const former = store.load();
-  if (former && supervisorLives(former)) throw inUse(data.path, former.supervisor.pid);
-  const lock = await nodeDisk.lock(data.path).catch((cause: unknown) => {
-    throw TandemError.from(cause).code === 'CONFLICT' ? inUse(data.path, former?.supervisor.pid) : cause;
-  });
+  const taken = await takeData(data.path);
   try {
-    return await run({ invocation, settings, data, former, beganMs });
+    return await run({ invocation, settings, data, former: taken.former, beganMs });
   } finally {
-    await lock.release();
+    await taken.release();
   }
 }
 
@@ -136,15 +136,13 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
   const onSignal = (): void => void stop(supervisorDefaults.stopGraceMs);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
   const tidying = every(systemClock, 10_000, () => {
-    records.rotate();
-    records.prune(
-      new Set(
-        supervisor
-          .list()
-          .map(({ id }) => id)
-          .concat('supervisor-1-0'),
-      ),
-    );
+    const live = supervisor.list().map(({ id }) => id);
+    try {
+      records.rotate();
+      records.prune(new Set([...live, 'supervisor-1-0']));
+    } catch (cause) {
+      host.logger.warn('old records could not be tidied away', { error: cause });
+    }
   });
 
   let link: AppLink | undefined;
@@ -246,7 +244,7 @@ async function chooseDoors(settings: Settings, former: SupervisorState | undefin
   const { value, source } = settings.port;
   const host = settings.host.value;
   if (typeof port === 'number' && typeof dashboardPort === 'number' && typeof dashboardToken === 'string') {
-    if ((source !== 'default' && value !== port) || formerHost !== host) {
+    if ((source !== 'default' && value !== 0 && value !== port) || formerHost !== host) {
       throw new TandemError(
         'CONFLICT',
         `the app still runs on ${String(formerHost)}:${port} and keeps that; end it first with tandem stop`,
@@ -254,8 +252,8 @@ async function chooseDoors(settings: Settings, former: SupervisorState | undefin
     }
     return { port, dashboardPort, dashboardToken, note: undefined };
   }
-  const gateway = await choosePort(host, value === 0 ? 3000 : value, source !== 'default' && value !== 0);
-  const dashboard = await choosePort('127.0.0.1', gateway.port + 1, false);
+  const gateway = await choosePort(host, value, source !== 'default');
+  const dashboard = await choosePort('127.0.0.1', beside(value, gateway.port), false);
   return {
     port: gateway.port,
     dashboardPort: dashboard.port,
@@ -266,7 +264,7 @@ async function chooseDoors(settings: Settings, former: SupervisorState | undefin
 
 /** The former state, when any of its processes still runs. */
 function adoptable(former: SupervisorState | undefined): SupervisorState | undefined {
-  return former?.processes.some(({ pid, birth }) => processBirth(pid) === birth) ? former : undefined;
+  return former && stillRuns(former) ? former : undefined;
 }
 
 function checkScale(settings: Settings, services: readonly InspectedService[]): void {
@@ -291,14 +289,13 @@ function tellEvent(terminal: Terminal, event: StoryEvent): void {
   terminal.say(`  ${event.time.slice(11, 19)}  ${event.name} ${event.message}`);
 }
 
+/** A record that the disk has no room for is dropped: the supervisor goes on. */
 function recordWriter(descriptor: number): (line: string) => void {
-  return line => void writeSync(descriptor, line.endsWith('\n') ? line : `${line}\n`);
-}
-
-function inUse(path: string, pid: number | undefined): TandemError {
-  const who = pid === undefined ? 'another tandem' : `another tandem (pid ${pid})`;
-  return new TandemError(
-    'CONFLICT',
-    `${who} runs with the data in ${path}; see tandem ps, end it with tandem stop, or name another --data`,
-  );
+  return line => {
+    try {
+      writeSync(descriptor, line.endsWith('\n') ? line : `${line}\n`);
+    } catch {
+      // There is nowhere left to say it.
+    }
+  };
 }
