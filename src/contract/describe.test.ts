@@ -39,12 +39,16 @@ test('defaults are decided once, and equal services have equal hashes', () => {
       read: { http: 'GET /x/:sku', input: I },
       write: { key: 'sku', input: I },
       plain: { timeout: '1s' },
-    }).implement({ methods: { read: () => {}, write: () => {}, plain: { handler: () => {}, fallback: () => {} } } });
+      look: { consistency: 'eventual' },
+    }).implement({
+      methods: { read: () => {}, write: () => {}, plain: { handler: () => {}, fallback: () => {} }, look: () => {} },
+    });
   const { methods, keyspace, hash } = describeService(make());
-  const [read, write, plain] = methods;
+  const [read, write, plain, look] = methods;
   assert.deepEqual([read!.reads, read!.public, read!.idempotent, read!.timeoutMs], [true, true, true, 5000]);
   assert.deepEqual([write!.reads, write!.public, write!.idempotent, write!.key], [false, false, true, ['sku']]);
   assert.deepEqual([plain!.idempotent, plain!.timeoutMs, plain!.fallback], [false, 1000, true]);
+  assert.deepEqual([look!.reads, look!.idempotent], [true, true], 'what only reads may be repeated');
   assert.equal(keyspace, undefined);
   assert.equal(hash, describeService(make()).hash);
   assert.deepEqual(JSON.parse(JSON.stringify(describeService(make()).methods)), methods, 'it is plain JSON');

@@ -71,7 +71,7 @@ function methodForm(where: string, name: string, spec: MethodSpec, handler: unkn
     ...(spec.degrade && { degrade: spec.degrade }),
     timeoutMs: spec.timeout === undefined ? limits.callTimeoutMs : durationMs(spec.timeout),
     priority: spec.priority ?? 'default',
-    idempotent: spec.idempotent ?? (key.length > 0 || get),
+    idempotent: spec.idempotent ?? (key.length > 0 || get || spec.consistency !== undefined),
     raw: spec.raw ?? false,
     fallback: typeof handler === 'object' && handler !== null && 'fallback' in handler,
   };

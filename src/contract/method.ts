@@ -46,7 +46,7 @@ export interface MethodSpec {
   readonly timeout?: Duration;
   /** Under overload `optional` is shed first and `critical` last. Default: default. */
   readonly priority?: Priority;
-  /** May be repeated when its fate is unknown. Default: true for keyed methods (request ids make their transactions happen once) and GET. */
+  /** May be repeated when its fate is unknown. Default: true for keyed methods (request ids make their transactions happen once), GET, and those that only read. */
   readonly idempotent?: boolean;
   /** A raw method takes a web Request and answers a web Response: webhooks, uploads, redirects. Needs `http`. */
   readonly raw?: true;

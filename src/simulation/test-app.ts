@@ -6,6 +6,7 @@
 import type { Host as AppHost } from '../app/host.ts';
 import { type Instance, openInstance } from '../app/instance.ts';
 import { openPeer, type Peer } from '../app/peer.ts';
+import { Session } from '../calling/session.ts';
 import { typedCalls } from '../calling/typed-calls.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
 import { openLinkServer } from '../communication/link-server.ts';
@@ -44,7 +45,10 @@ export interface TestOptions {
   readonly fakes?: readonly Service[];
 }
 
+/** Its own `call` and `try` are those of one client: it reads its own writes at level `sequential`, as `createClient` does. */
 export interface TestApp extends Calls, AsyncDisposable {
+  /** Another client, with a session of its own: it has seen nothing yet. */
+  client(): Calls;
   /** kill -9 of one instance (counted from 0): no farewell, no `onStop`, connections break. Data in the engine stays. */
   kill(service: Service | string, index?: number): Promise<void>;
   /** Starts a killed instance again; resolves when it is ready. */
@@ -139,6 +143,9 @@ class SimulatedApp implements TestApp {
   get try(): Calls['try'] {
     return this.#calls!.try;
   }
+  client(): Calls {
+    return typedCalls(this.#peer!.caller, { session: new Session() });
+  }
   get records(): readonly LogRecord[] {
     return this.#records.after(0);
   }
@@ -158,7 +165,7 @@ class SimulatedApp implements TestApp {
       engine: this.#connect(this.#clock, network),
       listen: 'sim://client',
     });
-    this.#calls = typedCalls(this.#peer.caller);
+    this.#calls = this.client();
     this.#checkOptions(services.map(service => service.contract.name as string));
     for (const service of services) {
       const name = service.contract.name as string;
