@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { parse } from './command.ts';
 import { commands } from './commands.ts';
 import { main } from './main.ts';
 import type { Terminal } from './terminal.ts';
@@ -72,6 +73,19 @@ test('a data directory that cannot be made is named with what to do, exit code 1
   const { code, said } = await run('up', 'no-such.ts', '--data', '/dev/null/tandem');
   assert.equal(code, 1);
   assert.match(said, /data directory \/dev\/null\/tandem cannot be used/);
+});
+
+test('a flag that may stand alone has its own value then, and takes one when it is given', async () => {
+  const { command } = await commands.find(({ name }) => name === 'dev')!.load();
+  for (const [args, value] of [
+    [['x.ts', '--inspect'], '9229'],
+    [['--inspect', 'x.ts'], '9229'],
+    [['x.ts', '--inspect=0'], '0'],
+    [['--inspect', '9300', 'x.ts'], '9300'],
+  ] as const) {
+    const { words, flags } = parse('dev', command, args);
+    assert.deepEqual([words, flags.inspect], [['x.ts'], value], args.join(' '));
+  }
 });
 
 test('every command has a help text that names its flags', async () => {

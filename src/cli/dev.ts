@@ -142,14 +142,16 @@ async function dev(invocation: Invocation): Promise<number> {
     killing.cancel();
   };
 
-  const watching = watchSources([...files.map(file => dirname(file)), process.cwd()], systemClock, file => {
+  const onChange = (file: string): void => {
     if (stopping || restarting) return;
     if (!json) terminal.say(paint(terminal, 'dim', `  ${file} changed, restarting…`));
     restarting = end().then(() => {
       restarting = undefined;
       if (!stopping) start();
     });
-  });
+  };
+  const roots = [...files.map(file => dirname(file)), process.cwd()];
+  const watching = watchSources(roots, systemClock, onChange, data.path);
   const onSignal = (): void => {
     if (stopping) {
       running?.kill('SIGKILL');

@@ -6,6 +6,7 @@
 import type { RoleName, RoleSettings } from '../app/roles.ts';
 import { toErrorForm } from '../core/errors.ts';
 import { supervisorDefaults } from '../recovery/supervisor.ts';
+import { syntaxPlace } from './syntax-place.ts';
 
 interface Running {
   readonly info: Readonly<Record<string, string>>;
@@ -42,7 +43,7 @@ export async function runRoleProcess(role: string): Promise<void> {
   } catch (failure) {
     const { code, message } = toErrorForm(failure);
     if (code === 'INTERNAL') process.stderr.write(`${stackOf(failure)}\n`);
-    await tell({ kind: 'failed', code, message });
+    await tell({ kind: 'failed', code, message: message + syntaxPlace(failure) });
     process.exit(1);
   }
 }

@@ -15,13 +15,19 @@ export interface Watching {
   close(): void;
 }
 
-export function watchSources(roots: readonly string[], clock: Clock, onChange: (file: string) => void): Watching {
+/** `except` is a directory in which the app itself writes. */
+export function watchSources(
+  roots: readonly string[],
+  clock: Clock,
+  onChange: (file: string) => void,
+  except?: string,
+): Watching {
   const watchers = new Map<string, FSWatcher>();
   let timer: Timer | undefined;
   let changed = '';
 
   const add = (directory: string): void => {
-    if (watchers.has(directory) || watchers.size >= directoriesMax) return;
+    if (directory === except || watchers.has(directory) || watchers.size >= directoriesMax) return;
     let entries: ReturnType<typeof list>;
     try {
       entries = list(directory);
