@@ -2,22 +2,14 @@
 import assert from 'node:assert/strict';
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import * as z from 'zod';
-import { Closers } from '../core/lifecycle.ts';
 import { limits } from '../core/limits.ts';
 import { contract } from '../index.ts';
-import { openEmbeddedEngine } from '../log/embedded-engine.ts';
-import { nodeDisk } from '../log/node-disk.ts';
-import { openGatewayProcess } from './gateway.ts';
-import { type Host, systemHost } from './host.ts';
-import { openInstance } from './instance.ts';
+import { openRealApp, type RealApp } from './fixture.test.ts';
 
 const secret = 'whsec_5f3a';
 const door = contract('door', {
@@ -66,49 +58,23 @@ const service = door.implement({
   },
 });
 
-const closers = new Closers();
+let app: RealApp;
 let url = '';
 let port = 0;
-let gatewayHost: Host;
-let instanceHost: Host;
 
 before(async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'tandem-raw-'));
-  closers.add('directory', () => rmSync(directory, { recursive: true, force: true }));
-  const host = (id: string): Host => systemHost({ id, write: () => {}, level: 'error' });
-  const engineHost = host('engine');
-  const engine = await openEmbeddedEngine({ directory, disk: nodeDisk, durability: 'os', ...engineHost });
-  closers.add('engine', () => engine.close());
-  instanceHost = host('door-1');
-  const instance = await openInstance({
-    id: 'door-1-test',
-    service,
-    host: instanceHost,
-    engine,
-    listen: 'tcp://127.0.0.1:0',
-    config: {},
-    stores: { open: () => Promise.reject(new Error('it keeps no data')), close: () => Promise.resolve() },
-  });
-  closers.add('instance', () => instance.close(500));
-  gatewayHost = host('gateway-1');
-  const gateway = await openGatewayProcess({
-    id: 'gateway-1-test',
-    host: gatewayHost,
-    engine,
-    listen: 'tcp://127.0.0.1:0',
-    httpHost: '127.0.0.1',
-    port: 0,
-    reusePort: false,
-    secret: 'of tests',
-  });
-  closers.add('gateway', () => gateway.close(500));
-  ({ url, port } = gateway);
+  app = await openRealApp({ services: [service] });
+  url = app.urls[0]!;
+  port = Number(new URL(url).port);
 });
-after(() => closers.close());
+after(() => app?.[Symbol.asyncDispose]());
 
 const signatureOf = (bytes: Uint8Array): string => `sha256=${createHmac('sha256', secret).update(bytes).digest('hex')}`;
 const inflight = (): number => {
-  const point = gatewayHost.meter.snapshot().find(({ name }) => name === 'tandem.http.inflight');
+  const point = app.hosts
+    .get('gateway-1')!
+    .meter.snapshot()
+    .find(({ name }) => name === 'tandem.http.inflight');
   return point && 'value' in point ? point.value : Number.NaN;
 };
 async function until(holds: () => boolean, what: string): Promise<void> {
@@ -242,6 +208,6 @@ test('a raw handler that answers no Response: INTERNAL outside, the reason in th
   const answer = await fetch(`${url}/lie`);
   const problem = (await answer.json()) as { status: number; code: string };
   assert.deepEqual([answer.status, problem.code], [500, 'INTERNAL']);
-  const [record] = instanceHost.records.after(0).slice(-1);
+  const [record] = app.hosts.get('door-1')!.records.after(0).slice(-1);
   assert.match(JSON.stringify(record), /door\.lie.*a raw method must answer with a Response/);
 });
