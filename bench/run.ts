@@ -26,7 +26,17 @@ if (!name || !/^[a-z-]+$/.test(name)) {
   console.error('usage: npm run bench -- <name> [--json]');
   process.exit(2);
 }
-const { bench } = (await import(`./${name}.ts`)) as { bench: Bench };
+const { bench, measure } = (await import(`./${name}.ts`)) as {
+  bench: Bench;
+  /** A bench without peers measures by itself. */
+  measure?: (say: (line: string) => void) => Promise<{ ratios: object; raw: object }>;
+};
+if (measure) {
+  const result = await measure(line => values.json || console.log(line));
+  if (values.json) console.log(JSON.stringify({ bench: name, ...result }));
+  else for (const [key, ratio] of Object.entries(result.ratios)) console.log(`${key}  ${ratio}x`);
+  process.exit(0);
+}
 if (values.child) {
   const result = await bench.subjects[subject!]!(Number(load)).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ERR_MODULE_NOT_FOUND') return undefined;

@@ -9,7 +9,8 @@ export interface SelfMeasure {
   close(): void;
 }
 
-const resolutionMs = 20;
+/** Finer would wake an idle process more often than all its work does. */
+const resolutionMs = 40;
 
 export function openSelfMeasure(clock: Clock, options: { readonly loop: boolean }): SelfMeasure {
   const delay = options.loop ? monitorEventLoopDelay({ resolution: resolutionMs }) : undefined;

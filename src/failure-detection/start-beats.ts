@@ -28,7 +28,8 @@ export interface BeatWorkerData {
   readonly memory: SharedArrayBuffer;
 }
 
-const tickMs = limits.beatIntervalMs / 5;
+/** Well below the silence from which a loop counts as slow. */
+const tickMs = limits.beatIntervalMs / 2.5;
 const farewellWaitMs = 500;
 
 export function startBeats(options: StartBeatsOptions): BeatSender {
