@@ -48,7 +48,7 @@ export interface MethodSpec {
   readonly priority?: Priority;
   /** May be repeated when its fate is unknown. Default: true for keyed methods (request ids make their transactions happen once), GET, and those that only read. */
   readonly idempotent?: boolean;
-  /** A raw method takes a web Request and answers a web Response: webhooks, uploads, redirects. Needs `http`. */
+  /** A raw method takes a web Request and answers a web Response: webhooks, small uploads, redirects. Bodies are whole: at most 1 MiB in, 4 MiB out. Needs `http`. */
   readonly raw?: true;
 }
 
