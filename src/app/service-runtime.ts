@@ -118,7 +118,13 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
         session,
         deadline: incoming.deadline,
         signal: incoming.signal,
-        request: { id: requestId, born: meta.born, inputHash: inputHash(incoming) },
+        request: {
+          id: requestId,
+          born: meta.born,
+          inputHash: inputHash(incoming),
+          // Of an id from outside nobody knows how often it was sent.
+          repeated: !method.form.reads && (meta.repeated === true || meta.born === undefined),
+        },
         traceparent: span.traceparent,
       });
       const ctx = openContext({

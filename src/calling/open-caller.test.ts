@@ -201,6 +201,11 @@ test('a call with an unknown fate is repeated only when the method is idempotent
   assert.equal(sent.length, 2);
   assert.notEqual(sent[0]!.address, sent[1]!.address, 'the repeat goes elsewhere');
   assert.equal(sent[0]!.meta.requestId, sent[1]!.meta.requestId);
+  assert.deepEqual(
+    sent.map(({ meta }) => meta.repeated),
+    [undefined, true],
+    'and says that it is one',
+  );
 });
 
 test('an answer of the contract is never repeated', async () => {

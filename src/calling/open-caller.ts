@@ -61,7 +61,7 @@ interface Journey {
   readonly input: unknown;
   readonly options: OutgoingCall;
   readonly deadline: number;
-  readonly meta: CallMeta;
+  meta: CallMeta;
   /** Instances that failed it. */
   readonly tried: Set<Target>;
   /** Where a MOVED said it should go. */
@@ -226,7 +226,10 @@ export function openCaller(options: CallerOptions): Caller {
           last = cause;
           kind = mayRepeat() ? retryKind(cause, route.form.idempotent) : 'never';
           if (cause instanceof TandemError) {
-            if (cause.outcome === 'unknown') doubtful = cause;
+            if (cause.outcome === 'unknown') {
+              doubtful = cause;
+              journey.meta = { ...journey.meta, repeated: true };
+            }
             const moved = cause.code === 'MOVED' ? cause.details?.instance : undefined;
             journey.hint = typeof moved === 'string' && round < 2 ? moved : undefined;
           }
@@ -295,6 +298,7 @@ export function openCaller(options: CallerOptions): Caller {
       const journey = begin(service, method, input, asked, form, span.traceparent);
       requestId = journey.meta.requestId!;
       const hedgeMs = form.idempotent ? asked.hedgeMs : undefined;
+      if (hedgeMs !== undefined) journey.meta = { ...journey.meta, repeated: true };
       const reply = await travel(
         journey,
         (route, target) => {

@@ -4,6 +4,8 @@ export interface CallMeta {
   readonly requestId?: string;
   /** Wall time in ms at which the id was born. Absent for ids given from outside (an Idempotency-Key). */
   readonly born?: number;
+  /** An earlier try of this request may have been done, or may yet be. */
+  readonly repeated?: boolean;
   readonly traceparent?: string;
   readonly consistency?: 'strong' | 'sequential' | 'eventual';
   /** The session's causal past: [log, position] pairs (data core, rule 12). */

@@ -39,7 +39,11 @@ export class Group {
   add(task: Task, outcome: Outcome, bytes: number): void {
     for (const [table, key, value] of outcome.writes) this.rows.set(table, key, value);
     for (const event of outcome.emitted) this.emitted.push(event);
-    if (outcome.writes.length > 0 || outcome.emitted.length > 0) this.#effects = true;
+    // The answer to a repeat needs an entry even without effects: an earlier try that is still on its way would otherwise
+    // find its slot free, and happen after it was answered that it did not.
+    if (outcome.writes.length > 0 || outcome.emitted.length > 0 || (task.request?.repeated && !outcome.stored)) {
+      this.#effects = true;
+    }
     this.bytes += bytes;
     this.#ran.push({ task, outcome });
   }

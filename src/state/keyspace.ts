@@ -69,6 +69,8 @@ export interface RequestKey {
   readonly born?: number | undefined;
   /** Of method and input: the same id with another hash is CONFLICT. */
   readonly inputHash?: string | undefined;
+  /** An earlier try may still be on its way: an answer without effects must then shut it out (rule 4). */
+  readonly repeated?: boolean | undefined;
   /**
    * Set for event deliveries (rule 17) instead of an expiry by time: the id is kept until a floor at or above `number`
    * was raised for `source`, and a delivery at or below the floor is answered as done (result undefined).

@@ -28,6 +28,8 @@ export interface Outcome {
   readonly failed: boolean;
   readonly writes: readonly Write[];
   readonly emitted: readonly Emitted[];
+  /** It is the stored outcome of an earlier try. */
+  readonly stored?: boolean;
 }
 
 export function runTransaction(task: Task, below: Rows, time: number, windowMs: number): Outcome {
@@ -35,7 +37,14 @@ export function runTransaction(task: Task, below: Rows, time: number, windowMs: 
   if (request) {
     const found = findRequest(below, request, time, windowMs);
     if (found)
-      return { value: found.value, error: found.error, failed: found.error !== undefined, writes: [], emitted: [] };
+      return {
+        value: found.value,
+        error: found.error,
+        failed: found.error !== undefined,
+        writes: [],
+        emitted: [],
+        stored: true,
+      };
   }
   const rows = new Overlay(below);
   const emitted: Emitted[] = [];
