@@ -1,7 +1,8 @@
 /**
  * One run of the data core under faults: keyspaces over an engine whose answers get lost, nodes that are killed, stopped
- * and cut off, and clients that write, read strongly and read in sessions. Judged at the end: strong reads and writes are
- * linearizable, sessions never go back, replicas agree, every counter is exact, every emitted event is there once.
+ * and cut off, and clients that write, read strongly, read in sessions and make transactions over several rows. Judged at
+ * the end: strong reads and writes are linearizable, transactions are atomic and in one order, money is neither made nor
+ * lost, sessions never go back, replicas agree, every counter is exact, every emitted event is there once.
  */
 
 import type { Consistency } from '../src/contract/method.ts';
@@ -24,6 +25,7 @@ import { checkSessions, type Observation } from '../src/simulation/sessions.ts';
 import { virtualClock } from '../src/simulation/virtual-clock.ts';
 import type { Scope } from '../src/state/keyspace.ts';
 import { modelSide } from './simulated-engines.ts';
+import { begin, judgeTransactions, perform, TransactionSource, type TransactionTables } from './transactions.ts';
 
 /** What a test breaks on purpose, to see that the checkers notice. */
 export interface Mutant {
@@ -48,10 +50,14 @@ const anything = {
   '~standard': { version: 1, vendor: 'test', validate: (value: unknown) => ({ value }) },
 } as AnySchema;
 const counters = table(anything);
+const lists = table(anything);
+const accounts = table(anything);
 const added = topic('added', anything, { key: 'key' as never });
 const keys = ['a', 'b', 'c', 'd', 'e'];
 const slots = ['node0', 'node1', 'node2', 'node3'];
 const partitions = 2;
+/** Rows that change together: a group in each partition. */
+const groups = ['left', 'right'];
 
 export async function simulateData(
   seed: number,
@@ -69,12 +75,13 @@ export async function simulateData(
       const engine = lagging(side.connect(own, name), own, random);
       return mutant.engine?.(engine, own) ?? engine;
     },
-    tables: { counters },
+    tables: { counters, lists, accounts },
     partitions,
     replicas: 3,
     settings: { snapshotEntries: 40, engineTimeoutMs: 300 },
   });
   const history = new History();
+  const transactions = new TransactionSource(random, groups);
   const observations: Observation[] = [];
   const attempts: Attempt[] = [];
   const wrong: string[] = [];
@@ -97,7 +104,7 @@ export async function simulateData(
       const alive = [...cluster.nodes.values()].filter(node => node.clock.monotonic() > 0);
       const via = alive[random.below(alive.length)];
       const deadline = clock.monotonic() + 100 + random.below(1500);
-      const request = { id: mutant.dropRequestIds ? `${id}-${tries}` : id, born, inputHash: key };
+      const request = { id: mutant.dropRequestIds ? `${id}-${tries}` : id, born, inputHash: key, repeated: doubtful };
       try {
         if (via) {
           const { value, session: seen } = await cluster.call(
@@ -108,6 +115,7 @@ export async function simulateData(
           return { outcome: 'ok', value, session: seen };
         }
       } catch (error) {
+        if (error instanceof TandemError && error.code === 'DENIED') return { outcome: doubtful ? 'unknown' : 'fail' };
         if (!(error instanceof TandemError) || error.code === 'INTERNAL' || error.code === 'LOG_LOST') {
           wrong.push(String((error as Error)?.stack ?? error));
         }
@@ -125,7 +133,15 @@ export async function simulateData(
       const key = keys[random.below(keys.length)]!;
       const luck = random.next();
       const invoked = steps++;
-      if (luck < 0.45) {
+      if (random.next() < 0.35) {
+        const asked = transactions.next();
+        const end = begin(history, name, asked);
+        const result = await call(id, asked.group, 'strong', random.next() < 0.25, session, scope =>
+          scope.transact(tx => perform(tx as unknown as TransactionTables, asked)),
+        );
+        end(result.outcome, result.value);
+        if (result.outcome === 'ok') session = result.session;
+      } else if (luck < 0.45) {
         const end = history.invoke({ process: name, kind: 'add', key, input: 1 });
         // some run at a replica that is not the writer, as after a failover that nobody knows of yet
         const result = await call(id, key, 'strong', random.next() < 0.25, session, scope =>
@@ -243,7 +259,9 @@ export async function simulateData(
     if (total !== ofKey.length) wrong.push(`counter ${key} is ${total}, its events are ${ofKey.length}`);
     if (ofKey.some(({ n }, at) => n !== at + 1)) wrong.push(`events of ${key} are not in order`);
   }
-  const judgement = checkLinearizability(history.operations, registerModel(0), { stepsMax: 300_000 });
+  const registers = history.operations.filter(({ key }) => keys.includes(key));
+  const judgement = checkLinearizability(registers, registerModel(0), { stepsMax: 300_000 });
+  wrong.push(...judgeTransactions(history.operations).slice(0, 2));
   if (judgement.kind === 'violation') wrong.push(`not linearizable: ${JSON.stringify(judgement)}`);
   for (const violation of checkSessions(observations).slice(0, 2)) wrong.push(JSON.stringify(violation));
   for (const disagreement of checkConvergence(cluster.states(), true).slice(0, 2)) {
