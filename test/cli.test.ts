@@ -123,6 +123,23 @@ test('ps lists what runs, with the pids of the state file', async () => {
   for (const { name, pid } of stateOf(data)!.processes) assert.match(shown, new RegExp(`${name} +ready +${pid} `));
 });
 
+test('the data of a running app is refused to a second one, with who has it and how to end that', async () => {
+  const second = await ran(['up', 'hello.ts', '--data', data, '--port', '0'], here);
+  assert.equal(second.code, 1);
+  assert.match(
+    second.said,
+    new RegExp(`another tandem up \\(pid ${app.pid}; .*ends with tandem stop\\) runs with the data`),
+  );
+  assert.equal((await ran(['dev', 'hello.ts', '--data', data, '--fresh'], here)).code, 1);
+  assert.equal(leftOf(data).length, 8, 'all of the first still run');
+});
+
+test('commands look for the data where tandem.config.ts has it, as up does', async () => {
+  const beside = folderWith({ 'tandem.config.ts': `export default { data: ${JSON.stringify(data)} };` });
+  const { out } = await ran(['ps', '--json'], { cwd: beside });
+  assert.equal((JSON.parse(out) as Listing).supervisor.pid, app.pid);
+});
+
 test('call prints the answer, also of methods without a route', async () => {
   assert.equal(await plain(0, 'call', 'hello.greet', '{"name":"Ada"}'), '"Good day, Ada!"\n');
   assert.equal(await json(0, 'call', 'hello.greet', '{"name":"Ada"}'), 'Good day, Ada!');

@@ -53,6 +53,8 @@ export function openDataDirectory(directory: string): DataDirectory {
 const reasons: Readonly<Record<string, string>> = {
   EACCES: 'it cannot be written',
   EROFS: 'it cannot be written',
+  // What Node's recursive mkdir says below a read-only place.
+  ENOENT: 'it cannot be made there',
   EPERM: 'it cannot be written',
   ENOSPC: 'its disk is full',
   EDQUOT: 'its disk is full',

@@ -5,8 +5,11 @@
 import { spawn } from 'node:child_process';
 import { statSync } from 'node:fs';
 import type { Descriptor } from '../contract/descriptor.ts';
+import { systemClock, type Timer } from '../core/clock.ts';
 import { isSystemCode, TandemError } from '../core/errors.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
+
+const loadTimeoutMs = 30_000;
 
 /** One value of a service's config, as `doctor` shows it. */
 export interface ServiceConfig {
@@ -74,9 +77,18 @@ export async function inspectFiles(
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     env: { ...process.env, TANDEM_ROLE_SETTINGS: JSON.stringify({ files, services }) },
   });
-  return new Promise((resolve, reject) => {
+  let late: Timer | undefined;
+  const found = new Promise<readonly InspectedService[]>((resolve, reject) => {
+    late = systemClock.after(loadTimeoutMs, () => {
+      const seconds = loadTimeoutMs / 1000;
+      reject(
+        new TandemError(
+          'CONFIG',
+          `${files.join(', ')} did not load within ${seconds} s; open what takes long in resources, not at the top of the file`,
+        ),
+      );
+    });
     child.once('message', (report: { kind: string; info?: { services: string }; code?: string; message?: string }) => {
-      child.kill('SIGKILL');
       if (report.kind === 'ready') resolve(JSON.parse(report.info!.services) as InspectedService[]);
       else
         reject(
@@ -95,4 +107,10 @@ export async function inspectFiles(
       );
     });
   });
+  try {
+    return await found;
+  } finally {
+    late?.cancel();
+    child.kill('SIGKILL');
+  }
 }

@@ -9,7 +9,7 @@ import { columns, processTerminal, type Terminal } from './terminal.ts';
 /** Exit code: 0 done, 1 failed, 2 wrong usage; undefined when a role process now runs and ends by itself. */
 export async function main(
   argv: readonly string[],
-  terminal: Terminal = processTerminal(argv[0] === 'up' || argv[0] === 'dev'),
+  given?: Terminal,
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<number | undefined> {
   const [name, ...args] = argv;
@@ -18,6 +18,7 @@ export async function main(
     await runRoleProcess(args[0] ?? '');
     return undefined;
   }
+  const terminal = given ?? processTerminal(name === 'up' || name === 'dev');
   try {
     return await run(name, args, terminal, environment);
   } catch (thrown) {

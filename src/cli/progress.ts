@@ -34,10 +34,9 @@ export function openProgress(
   const line = (row: Row): string => {
     const count = row.wanted > 1 ? ` ${row.ready.size}/${row.wanted}` : '';
     const mark = row.done ? paint(terminal, 'green', '✓') : row.note ? paint(terminal, 'yellow', '!') : '·';
-    return `  ${mark} ${row.name.padEnd(width)}${count}${row.note ? `  ${row.note}` : ''}`.slice(
-      0,
-      terminal.columns + 20,
-    );
+    const text = `  ${mark} ${row.name.padEnd(width)}${count}${row.note ? `  ${row.note}` : ''}`;
+    // One row each, to be redrawn in place; elsewhere nothing is lost.
+    return terminal.interactive ? text.slice(0, terminal.columns + 20) : text;
   };
   const draw = (): void => {
     if (!terminal.interactive) return;

@@ -21,7 +21,7 @@ export async function runRoleProcess(role: string): Promise<void> {
     process.stderr.write('tandem role is what `tandem up` and `tandem dev` start; it is not for people\n');
     process.exit(2);
   }
-  // A pipe whose reader died must not bring the writer down.
+  // A pipe whose reader died must not bring the writer down, nor a full disk: what cannot be said is dropped.
   process.stdout.on('error', () => {});
   process.stderr.on('error', () => {});
   let running: Running | undefined;

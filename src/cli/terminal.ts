@@ -11,12 +11,13 @@ export interface Terminal {
   readonly columns: number;
 }
 
-/** A reader that left (`| head`) ends a command that only prints; with `goesOn` (an app that runs) it ends nothing. */
+/** A reader that left (`| head`) ends a command that only prints. An app that runs (`goesOn`) goes on, also when what it says finds no room. */
 export function processTerminal(goesOn: boolean): Terminal {
   for (const output of [process.stdout, process.stderr]) {
     output.on('error', (cause: NodeJS.ErrnoException) => {
+      if (goesOn) return;
       if (cause.code !== 'EPIPE') throw cause;
-      if (!goesOn) process.exit(0);
+      process.exit(0);
     });
   }
   return {

@@ -53,6 +53,13 @@ test('a port that another process listens on is not free, even when that one wou
   assert.equal(await isFree('127.0.0.1', (server.address() as { port: number }).port), false);
 });
 
+test('a port that was chosen is no other choice of port, although nothing listens on it yet', async () => {
+  const { port } = await choosePort('127.0.0.1', 0, false);
+  assert(await isFree('127.0.0.1', port));
+  if (process.platform !== 'linux') return;
+  await assert.rejects(choosePort('127.0.0.1', port, true), { code: 'CONFIG' });
+});
+
 test('a host that is not of this machine is a clear error', async () => {
   await assert.rejects(isFree('192.0.2.1', 0), { code: 'CONFIG', message: /cannot listen on 192\.0\.2\.1/ });
 });
@@ -69,6 +76,18 @@ test('data of a newer format is refused', t => {
   const directory = directoryOf(t);
   writeFileSync(join(directory, 'tandem.json'), '{"format":9}');
   assert.throws(() => openDataDirectory(directory), { code: 'UNSUPPORTED', message: /format 9/ });
+});
+
+test('half a mark, as a crash leaves it, stands in no way; a damaged one is named', t => {
+  const directory = directoryOf(t);
+  writeFileSync(join(directory, 'tandem.json.new'), '{"for');
+  const { secret } = openDataDirectory(directory);
+  assert.equal(openDataDirectory(directory).secret, secret);
+  writeFileSync(join(directory, 'tandem.json'), '');
+  assert.throws(() => openDataDirectory(directory), {
+    code: 'CORRUPT',
+    message: /tandem\.json is damaged; restore it/,
+  });
 });
 
 test('the secret of a data directory survives, and emptying removes all of it, the secret too', t => {
