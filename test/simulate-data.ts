@@ -15,6 +15,7 @@ import { type Random, seededRandom } from '../src/core/random.ts';
 import type { AnySchema } from '../src/core/schema.ts';
 import type { Engine } from '../src/log/engine.ts';
 import { unpack } from '../src/replication/codec.ts';
+import type { ReplicaStore } from '../src/replication/store.ts';
 import { type Attempt, auditEffects } from '../src/simulation/accounting.ts';
 import { checkConvergence } from '../src/simulation/convergence.ts';
 import { type DataNode, dataCluster } from '../src/simulation/data-cluster.ts';
@@ -30,6 +31,9 @@ import { begin, judgeTransactions, perform, TransactionSource, type TransactionT
 /** What a test breaks on purpose, to see that the checkers notice. */
 export interface Mutant {
   readonly engine?: (engine: Engine, clock: Clock) => Engine;
+  readonly store?: (store: ReplicaStore, clock: Clock) => ReplicaStore;
+  /** What a client makes of the session it got back. */
+  readonly session?: (session: SessionForm) => SessionForm;
   /** Each try of a request gets an id of its own. */
   readonly dropRequestIds?: boolean;
 }
@@ -79,6 +83,7 @@ export async function simulateData(
     partitions,
     replicas: 3,
     settings: { snapshotEntries: 40, engineTimeoutMs: 300 },
+    ...(mutant.store ? { store: mutant.store } : {}),
   });
   const history = new History();
   const transactions = new TransactionSource(random, groups);
@@ -112,7 +117,7 @@ export async function simulateData(
             { key, reads, level, session, deadline, request },
             work,
           );
-          return { outcome: 'ok', value, session: seen };
+          return { outcome: 'ok', value, session: seen && (mutant.session?.(seen) ?? seen) };
         }
       } catch (error) {
         if (error instanceof TandemError && error.code === 'DENIED') return { outcome: doubtful ? 'unknown' : 'fail' };

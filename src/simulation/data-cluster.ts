@@ -31,6 +31,8 @@ export interface DataClusterOptions {
   readonly partitions: number;
   readonly replicas: number;
   readonly settings?: Partial<StateSettings>;
+  /** Gets between a node and its rows. */
+  readonly store?: (store: ReplicaStore, clock: ProcessClock) => ReplicaStore;
 }
 
 export interface DataNode {
@@ -205,7 +207,8 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
       registry,
       caller,
       openStore: async partition => {
-        const store = await disk.open(partition);
+        const opened = await disk.open(partition);
+        const store = options.store?.(opened, own) ?? opened;
         stores.set(partition, store);
         return store;
       },
