@@ -28,6 +28,8 @@ export interface EngineModel {
   start(): void;
   /** Losing answers ends here, for a calm end of a test. */
   setLostAnswerChance(chance: number): void;
+  /** The log is gone, as after a start on an empty directory; with `bodies` another has its name. */
+  replace(log: string, bodies?: readonly Uint8Array[]): void;
   /** All entries of a log, the trimmed ones too, for checkers. */
   entries(log: string): readonly Uint8Array[];
   readonly logs: readonly string[];
@@ -229,6 +231,11 @@ export function engineModel(options: EngineModelOptions): EngineModel {
     start: () => setUp(true),
     setLostAnswerChance(chance) {
       lostAnswerChance = chance;
+    },
+    replace(log, bodies) {
+      logs.delete(log);
+      if (bodies) logs.set(log, { bodies: [...bodies], incarnation: random.id(), first: 1 });
+      for (const wake of [...appended]) wake();
     },
     entries: log => logs.get(log)?.bodies ?? [],
     get logs() {
