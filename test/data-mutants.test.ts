@@ -1,6 +1,8 @@
 /**
  * The checkers are only worth what they catch: each test breaks one rule of the data core on purpose, in front of the
- * engine, and asks that some seed shows it. The same seeds without a mutant are clean (`simulation.test.ts`).
+ * engine or in its rows, and asks that some seed shows it. The same seeds without a mutant are clean
+ * (`simulation.test.ts`). Mutants of events are in `event-mutants.test.ts`, those that need their own world in
+ * `log-mutants.test.ts`.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -184,11 +184,11 @@ async function leases(seed: number, headOf?: HeadOf): Promise<string> {
     for (let i = 0; i < 60 && !stopped; i++) {
       const node = nodes[random.below(3)]!;
       const value = ++next;
-      const asked =
-        random.next() < 0.1
-          ? (history.invoke({ process: 'time', kind: 'expire', key: 'a', input: value }),
-            call(node, 'write', value, scope => scope.transact(tx => (tx as unknown as Rows).rows.put('a', value))))
-          : call(node, 'read', undefined, async scope => (await scope.tables['rows']!.get('a')) ?? null);
+      const write = random.next() < 0.1;
+      if (write) history.invoke({ process: 'time', kind: 'expire', key: 'a', input: value });
+      const asked = write
+        ? call(node, 'write', value, scope => scope.transact(tx => (tx as unknown as Rows).rows.put('a', value)))
+        : call(node, 'read', undefined, async scope => (await scope.tables['rows']!.get('a')) ?? null);
       await asked.catch(() => {});
       await sleep(clock, random.below(60));
     }

@@ -1,10 +1,11 @@
 /**
- * `npm run simulate -- [link] [engine] [data] [whole] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
+ * `npm run simulate -- [link] [engine] [data] [whole] [events] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
  * seeds, prints what fails with its seed, and exits 1 if anything did.
  */
 import { parseArgs } from 'node:util';
 import { simulateData } from './simulate-data.ts';
 import { simulateEngine } from './simulate-engine.ts';
+import { simulateEvents } from './simulate-events.ts';
 import { simulateLink } from './simulate-link.ts';
 import { embeddedSide } from './simulated-engines.ts';
 
@@ -25,6 +26,10 @@ const simulations: Readonly<Record<string, (seed: number) => Promise<string | un
   whole: async seed => {
     const { wrong, faults } = await simulateData(seed, {}, embeddedSide);
     return wrong.length === 0 ? undefined : [...wrong, ...faults].join('\n  ');
+  },
+  events: async seed => {
+    const { wrong } = await simulateEvents(seed);
+    return wrong.length === 0 ? undefined : wrong.join('\n  ');
   },
 };
 

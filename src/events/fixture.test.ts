@@ -16,7 +16,7 @@ import type { Registry } from '../naming/registry.ts';
 import { memoryStores } from '../replication/memory-store.ts';
 import { type EngineModel, engineModel } from '../simulation/engine.ts';
 import { type ProcessClock, type VirtualClock, virtualClock } from '../simulation/virtual-clock.ts';
-import type { Keyspace } from '../state/keyspace.ts';
+import type { Keyspace, StateSettings } from '../state/keyspace.ts';
 import { openKeyspace } from '../state/open-keyspace.ts';
 import { type Delivery, type Events, openEvents } from './events.ts';
 import type { SubscriptionDefinition } from './subscription.ts';
@@ -88,6 +88,9 @@ export function openCluster(
     partitions?: number;
     subscriptions?: readonly SubscriptionDefinition[];
     logger?: Logger;
+    settings?: Partial<StateSettings>;
+    /** Gets between the events of a node and what they stand on. */
+    under?: (engine: Engine, keyspace: Keyspace) => { engine: Engine; keyspace: Keyspace };
   } = {},
 ): Cluster {
   const clock = virtualClock();
@@ -204,6 +207,7 @@ export function openCluster(
         replicas: 2,
         registry,
         openStore: memoryStores().open,
+        ...(options.settings && { settings: options.settings }),
       });
       const keyspace = await clock.complete(opening);
       // placement looks at the registry, so the node must be in it before it is ready
@@ -212,7 +216,7 @@ export function openCluster(
       await clock.complete(keyspace.ready(clock.monotonic() + 10_000));
       const events = openEvents({
         ...shared,
-        keyspace,
+        ...(options.under?.(engine, keyspace) ?? { keyspace }),
         subscriptions: options.subscriptions ?? [book],
         handle: delivery => handler(delivery, id),
       });

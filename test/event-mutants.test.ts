@@ -1,0 +1,104 @@
+/**
+ * The rules of events, each broken on purpose in front of what events stand on: some seed must show it. The same seeds
+ * without a mutant are clean.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { count, openCluster, seen } from '../src/events/fixture.test.ts';
+import type { Engine, Log } from '../src/log/engine.ts';
+import type { Keyspace, SystemPart } from '../src/state/keyspace.ts';
+import { type EventsMutant, simulateEvents } from './simulate-events.ts';
+
+const seeds = 12;
+
+async function caught(mutant: EventsMutant): Promise<void> {
+  const { under, ...kept } = mutant;
+  assert(under);
+  assert.deepEqual((await simulateEvents(0, kept)).wrong, []);
+  for (let seed = 0; seed < seeds; seed++) {
+    const { wrong } = await simulateEvents(seed, mutant);
+    if (wrong.length > 0) return;
+  }
+  assert.fail(`none of ${seeds} seeds shows it`);
+}
+
+function withLog(engine: Engine, change: (log: Log) => Partial<Log>): Engine {
+  return Object.create(engine, { log: { value: { ...engine.log, ...change(engine.log) } } });
+}
+
+function withKeyspace(keyspace: Keyspace, change: Partial<Keyspace>): Keyspace {
+  return new Proxy(keyspace, {
+    get: (target, name: keyof Keyspace) => {
+      const value = change[name] ?? target[name];
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+const withSystem = (keyspace: Keyspace, change: (part: SystemPart) => Partial<SystemPart>): Keyspace =>
+  withKeyspace(keyspace, {
+    system: partition => {
+      const part = keyspace.system(partition);
+      return { ...part, ...change(part) };
+    },
+  });
+
+test('a relay that sends the next event before the last one is confirmed is caught', () =>
+  caught({
+    under: (engine, keyspace) => ({
+      keyspace,
+      engine: withLog(engine, log => ({
+        append: async (name, expected, bodies, options) => {
+          if (!name.startsWith('topic/')) return log.append(name, expected, bodies, options);
+          const results = await Promise.all(bodies.map(body => log.append(name, 'any', [body], options)));
+          return results.find(({ kind }) => kind !== 'appended') ?? results.at(-1)!;
+        },
+      })),
+    }),
+  }));
+
+/** Events of one key with a minute in between, after which floors are raised; gives those that took effect. */
+async function throughFloors(under?: EventsMutant['under']): Promise<readonly number[]> {
+  const cluster = openCluster(count, under && { under });
+  const { clock } = cluster;
+  await cluster.open('ledger-1-a');
+  await clock.advance(2000);
+  for (const pauseMs of [61_000, 3000, 3000]) {
+    const sent = (await seen(cluster, 'a'))?.count ?? 0;
+    for (let n = sent + 1; n <= sent + 3; n++) await clock.complete(cluster.emit({ id: 'a', n }));
+    await clock.advance(pauseMs);
+  }
+  return (await seen(cluster, 'a'))?.order ?? [];
+}
+
+test('forgetting delivery ids beyond the cursor is caught', async () => {
+  assert.deepEqual(await throughFloors(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  const order = await throughFloors((engine, keyspace) => ({
+    engine,
+    keyspace: withSystem(keyspace, part => ({
+      raiseFloor: (source, number, options) => part.raiseFloor(source, number + 5, options),
+    })),
+  }));
+  assert.ok(order.length < 9, 'events below the floor were never handled');
+});
+
+test('trimming a state log past what is relayed is caught', () =>
+  caught({
+    snapshotEntries: 2,
+    under: (engine, keyspace) => ({
+      engine,
+      keyspace: withKeyspace(keyspace, {
+        setTrimFloor: (partition, position) => keyspace.setTrimFloor(partition, position + 1000),
+      }),
+    }),
+  }));
+
+test('giving up on an event outside of a transaction of its own id is caught', () =>
+  caught({
+    under: (engine, keyspace) => ({
+      engine,
+      keyspace: withSystem(keyspace, part => ({
+        transact: (request, body, options) => part.transact(request?.delivery ? undefined : request, body, options),
+      })),
+    }),
+  }));
