@@ -1,0 +1,280 @@
+// The NATS driver against real servers: the contract of every engine on one and on three, what it refuses, and what
+// happens when acknowledgements are lost, servers are killed or paused, and streams are made anew.
+import assert from 'node:assert/strict';
+import { connect as connectTo, createServer, type Socket } from 'node:net';
+import { after, before, test } from 'node:test';
+import { systemClock as clock } from '../src/core/clock.ts';
+import { silentLogger as logger } from '../src/core/logger.ts';
+import { systemRandom as random } from '../src/core/random.ts';
+import { engineSuite, type Opened } from '../src/log/engine.contract-suite.ts';
+import type { Engine } from '../src/log/engine.ts';
+import { checkVersion } from '../src/log/nats-checks.ts';
+import { openNatsEngine } from '../src/log/nats-engine.ts';
+import { findNatsServer, type NatsCluster, startNats, until } from './nats-servers.ts';
+
+const found = findNatsServer();
+const skip = 'missing' in found ? found.missing : false;
+const path = 'path' in found ? found.path : '';
+
+const soon = (ms = 10_000): { deadline: number } => ({ deadline: clock.monotonic() + ms });
+const open = (address: string): Promise<Engine> => openNatsEngine({ address, name: 'test', clock, random, logger });
+
+let one: NatsCluster;
+let three: NatsCluster;
+let apps = 0;
+before(async () => {
+  if (skip) return;
+  [one, three] = await Promise.all([startNats(path, 1), startNats(path, 3)]);
+});
+after(async () => {
+  await Promise.all([one?.close(), three?.close()]);
+});
+
+/** Each test is an app of its own on the same servers. */
+async function fresh(cluster: NatsCluster): Promise<Opened> {
+  const address = cluster.address(`&app=t${++apps}`);
+  const engines = [await open(address)];
+  return {
+    engine: engines[0]!,
+    reopen: async () => {
+      engines.push(await open(address));
+      return engines.at(-1)!;
+    },
+    close: async () => {
+      for (const engine of engines) await engine.close();
+    },
+  };
+}
+
+if (skip) test('the NATS engine', { skip }, () => {});
+else {
+  engineSuite('nats, one server', () => fresh(one));
+  engineSuite('nats, three servers', () => fresh(three));
+
+  test('what cannot keep the promise is refused, with what to set', async () => {
+    const lazy = await startNats(path, 1, '');
+    try {
+      await assert.rejects(open(lazy.address()), { code: 'CONFIG', message: /sync_interval: always/ });
+      const [server] = lazy.servers;
+      const bare = `nats://127.0.0.1:${server!.port}`;
+      await assert.rejects(open(bare), { code: 'CONFIG', message: /add monitor=http/ });
+      const engine = await open(`${bare}?sync=unchecked`);
+      assert.match(engine.capabilities.acknowledged, /not checked/);
+      await engine.close();
+      await assert.rejects(open(`${bare}?replica=3`), { code: 'CONFIG', message: /'replica' is not known/ });
+    } finally {
+      await lazy.close();
+    }
+    await assert.rejects(open('nats://127.0.0.1:1?sync=unchecked'), {
+      code: 'UNAVAILABLE',
+      message: /does not answer/,
+    });
+    assert.throws(() => checkVersion('2.9.10'), { code: 'UNSUPPORTED', message: /2\.12\.9 or newer/ });
+    assert.throws(() => checkVersion('2.12.8'), { code: 'UNSUPPORTED' });
+    checkVersion('2.12.9');
+    checkVersion('2.15.1-dev');
+  });
+
+  test('a stream that could make gaps, or has too few copies, is refused by name', async () => {
+    const { jetstreamManager } = await import('@nats-io/jetstream');
+    const { connect } = await import('@nats-io/transport-node');
+    const connection = await connect({ servers: `127.0.0.1:${three.servers[0]!.port}` });
+    const { streams } = await jetstreamManager(connection);
+    await streams.add({ name: 'gaps_a', subjects: ['gaps.log.a'], max_age: 60_000_000_000, num_replicas: 3 } as never);
+    await streams.add({
+      name: 'gaps_b',
+      subjects: ['gaps.log.b'],
+      num_replicas: 1,
+      deny_delete: true,
+      discard: 'new',
+    } as never);
+    const engine = await open(three.address('&app=gaps'));
+    try {
+      const append = (log: string) => engine.log.append(log, 0, [Buffer.from('x')], soon());
+      await assert.rejects(append('a'), { code: 'CONFIG', message: /gaps_a has/ });
+      await assert.rejects(append('b'), { code: 'CONFIG', message: /1 replicas, 3 are promised/ });
+    } finally {
+      await engine.close();
+      await connection.close();
+    }
+  });
+
+  test('an append whose acknowledgement was lost is in doubt, and its slot tells whether it landed', async () => {
+    const proxy = await faultProxy(one.servers[0]!.port);
+    const address = `nats://127.0.0.1:${proxy.port}?sync=unchecked&app=lost`;
+    const engine = await open(address);
+    const { log } = engine;
+    const bodies: string[] = [];
+    let landed = 0;
+    let doubtful = 0;
+    try {
+      for (let n = 0; landed < 3 && n < 60; n++) {
+        const body = `${n}`;
+        if (n > 2) proxy.swallowAnswers();
+        let result = await log.append('a', bodies.length, [Buffer.from(body)], soon(300)).catch(() => undefined);
+        proxy.heal();
+        if (result === undefined) continue;
+        if (result.kind === 'unknown') {
+          doubtful++;
+          while (result.kind === 'unknown')
+            result = await eventually(() => log.append('a', bodies.length, [Buffer.from(body)], soon(1000)));
+          if (result.kind === 'conflict') {
+            const [slot] = await eventually(() => log.read('a', bodies.length + 1, 1, soon(1000)));
+            assert.equal(Buffer.from(slot!.body).toString(), body, 'nobody else writes here');
+            landed++;
+          }
+        }
+        bodies.push(body);
+      }
+      assert.ok(landed >= 3 && doubtful >= 3, `${landed} of ${doubtful} in doubt had landed: the proxy was too kind`);
+      const entries = await log.read('a', 1, 1_000_000, soon());
+      assert.deepEqual(
+        entries.map(({ body }) => Buffer.from(body).toString()),
+        bodies,
+        'each is there once',
+      );
+    } finally {
+      await engine.close();
+      await proxy.close();
+    }
+  });
+
+  test('servers that are killed and paused under racing writers lose nothing that was acknowledged', {
+    timeout: 120_000,
+  }, async () => {
+    const address = three.address('&app=race');
+    const engines = await Promise.all([open(address), open(address), open(address)]);
+    const acknowledged = new Map<number, string>();
+    let stopped = false;
+    let unknown = 0;
+    const writer = async (engine: Engine, name: string): Promise<void> => {
+      let tail = 0;
+      for (let n = 0; !stopped; n++) {
+        const body = `${name}-${n}`;
+        const result = await engine.log.append('a', tail, [Buffer.from(body)], soon(2000)).catch(() => undefined);
+        if (result?.kind === 'appended') {
+          assert.ok(!acknowledged.has(result.position), `position ${result.position} was given twice`);
+          acknowledged.set(result.position, body);
+          tail = result.position;
+        } else {
+          if (result?.kind === 'unknown') unknown++;
+          tail = await engine.log.barrier('a', soon(3000)).catch(() => tail);
+        }
+      }
+    };
+    const seen: string[] = [];
+    const stop = new AbortController();
+    const following = (async () => {
+      for await (const entries of engines[2]!.log.follow('a', 1, stop.signal)) {
+        for (const { position, body } of entries) {
+          assert.equal(position, seen.length + 1);
+          seen.push(Buffer.from(body).toString());
+        }
+      }
+    })();
+    const writing = Promise.all([writer(engines[0]!, 'x'), writer(engines[1]!, 'y')]);
+    const pause = (ms: number): Promise<void> => new Promise(done => setTimeout(done, ms));
+    for (const server of three.servers) {
+      await pause(700);
+      server.kill('SIGKILL');
+      await server.ended();
+      await pause(700);
+      server.start();
+      await until(async () => (await fetch(`http://127.0.0.1:${server.monitorPort}/healthz`)).ok);
+      const other = three.servers[(three.servers.indexOf(server) + 1) % 3]!;
+      other.kill('SIGSTOP');
+      await pause(1500);
+      other.kill('SIGCONT');
+    }
+    stopped = true;
+    await writing;
+    const tail = await eventually(() => engines[0]!.log.barrier('a', soon(3000)));
+    await until(async () => seen.length >= tail);
+    stop.abort();
+    await following;
+    for (const [position, body] of acknowledged) assert.equal(seen[position - 1], body, `position ${position}`);
+    assert.ok(acknowledged.size > 200, `only ${acknowledged.size} appends, ${unknown} in doubt`);
+    for (const engine of engines) await engine.close();
+  });
+
+  test('a stream that was made anew is lost, not followed on', async () => {
+    const engine = await open(one.address('&app=anew'));
+    const { jetstreamManager } = await import('@nats-io/jetstream');
+    const { connect } = await import('@nats-io/transport-node');
+    const connection = await connect({ servers: `127.0.0.1:${one.servers[0]!.port}` });
+    try {
+      for (let i = 0; i < 3; i++) await engine.log.append('a', i, [Buffer.from(`${i}`)], soon());
+      const follow = engine.log.follow('a', 1, new AbortController().signal)[Symbol.asyncIterator]();
+      await follow.next();
+      const { streams } = await jetstreamManager(connection);
+      const { config } = await streams.info('anew_a');
+      await streams.delete('anew_a');
+      await streams.add(config);
+      await assert.rejects(
+        async () => {
+          while (!(await follow.next()).done);
+        },
+        { code: 'LOG_LOST' },
+      );
+    } finally {
+      await engine.close();
+      await connection.close();
+    }
+  });
+}
+
+async function eventually<T>(work: () => Promise<T>): Promise<T> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await work();
+    } catch (cause) {
+      if (tries > 20) throw cause;
+      await new Promise(done => setTimeout(done, 100));
+    }
+  }
+}
+
+/** Between a client and a server: answers can be swallowed, and healing breaks the connections that lost some. */
+async function faultProxy(target: number): Promise<{
+  readonly port: number;
+  swallowAnswers(): void;
+  heal(): void;
+  close(): Promise<void>;
+}> {
+  let swallowing = false;
+  const broken = new Set<Socket>();
+  const all = new Set<Socket>();
+  const server = createServer(client => {
+    const upstream = connectTo(target, '127.0.0.1');
+    for (const socket of [client, upstream]) {
+      all.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        all.delete(socket);
+        client.destroy();
+        upstream.destroy();
+      });
+    }
+    client.on('data', chunk => upstream.write(chunk));
+    upstream.on('data', chunk => {
+      if (swallowing) broken.add(client);
+      else client.write(chunk);
+    });
+  });
+  await new Promise<void>(done => server.listen(0, '127.0.0.1', done));
+  return {
+    port: (server.address() as { port: number }).port,
+    swallowAnswers: () => {
+      swallowing = true;
+    },
+    heal: () => {
+      swallowing = false;
+      for (const socket of broken) socket.destroy();
+      broken.clear();
+    },
+    close: async () => {
+      for (const socket of all) socket.destroy();
+      await new Promise(done => server.close(done));
+    },
+  };
+}
