@@ -4,12 +4,15 @@
  */
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { TandemError } from '../core/errors.ts';
 import { expositionType } from '../monitoring/exposition.ts';
 import { cookieName, type Door, isExpectedHost } from './monitor-door.ts';
+
+/** Not imported: for an import, Node would evaluate all that the module exports, with it undici, TLS and HTTP/2 (14 MB, 50 ms). */
+const { createServer } = process.getBuiltinModule('node:http');
 
 export interface MonitorHttpOptions {
   readonly host: string;
