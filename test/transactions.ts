@@ -52,15 +52,15 @@ export class TransactionSource {
       return { kind: 'transfer', group, input };
     }
     const input = Array.from({ length: 1 + random.below(4) }, (): MicroOperation => {
-      const list = `${random.below(3)}-${Math.floor(this.#appended / (3 * listMax * this.#groups.length))}`;
+      const list = `${group}.${random.below(3)}.${Math.floor(this.#appended / (3 * listMax * this.#groups.length))}`;
       return random.next() < 0.5 ? ['append', list, ++this.#appended] : ['r', list, null];
     });
     return { kind: 'txn', group, input, abort: random.next() < 0.08 };
   }
 }
 
-/** The body of the transaction. */
-export function perform(tx: TransactionTables, asked: Asked): unknown {
+/** The body of the transaction; `abort` throws what ends it. */
+export function perform(tx: TransactionTables, asked: Asked, abort: () => never = givenUp): unknown {
   const row = (name: string): string => `${asked.group}/${name}`;
   const balance = (account: string): number => tx.accounts.get(row(account)) ?? initial[account]!;
   if (asked.kind === 'read') return Object.fromEntries(accounts.map(account => [account, balance(account)]));
@@ -78,8 +78,12 @@ export function perform(tx: TransactionTables, asked: Asked): unknown {
     tx.lists.put(row(list), [...now, value as number]);
     return operation;
   });
-  if (asked.abort) throw new TandemError('DENIED', 'given up on purpose');
+  if (asked.abort) abort();
   return answered;
+}
+
+function givenUp(): never {
+  throw new TandemError('DENIED', 'given up on purpose');
 }
 
 /** Call the result with the answer. */

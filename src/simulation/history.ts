@@ -19,6 +19,11 @@ export interface Operation {
   readonly invoked: number;
   /** Event number of the answer; Infinity when it never came or says nothing. */
   readonly returned: number;
+  /** Event number of the answer, also when it says nothing. */
+  readonly heard?: number;
+  /** By the clock of the history, if it has one. */
+  readonly invokedMs?: number;
+  readonly returnedMs?: number;
 }
 
 export interface Invocation {
@@ -30,25 +35,34 @@ export interface Invocation {
 
 export class History {
   readonly #operations: { -readonly [K in keyof Operation]: Operation[K] }[] = [];
+  readonly #nowMs: (() => number) | undefined;
   #events = 0;
+
+  /** With a clock, the times of events are kept too: for people and other checkers, ours go by the order. */
+  constructor(nowMs?: () => number) {
+    this.#nowMs = nowMs;
+  }
 
   /** Records that an operation begins; call the result when its answer is there. Without an answer it stays `unknown`. */
   invoke(invocation: Invocation): (outcome: OperationOutcome, output?: unknown) => void {
-    const operation = {
+    const operation: { -readonly [K in keyof Operation]: Operation[K] } = {
       process: invocation.process,
       kind: invocation.kind,
       key: invocation.key,
       input: invocation.input,
-      output: undefined as unknown,
-      outcome: 'unknown' as OperationOutcome,
+      output: undefined,
+      outcome: 'unknown',
       invoked: this.#events++,
       returned: Number.POSITIVE_INFINITY,
     };
+    if (this.#nowMs) operation.invokedMs = this.#nowMs();
     this.#operations.push(operation);
     return (outcome, output) => {
       operation.outcome = outcome;
       operation.output = output;
+      if (this.#nowMs) operation.returnedMs = this.#nowMs();
       const event = this.#events++;
+      operation.heard = event;
       if (outcome !== 'unknown') operation.returned = event;
     };
   }
@@ -63,36 +77,85 @@ export class History {
   }
 }
 
-interface JepsenEvent {
+export interface JepsenEvent {
   readonly index: number;
+  /** Nanoseconds, where the history has times. */
+  readonly time?: number;
   readonly type: 'invoke' | 'ok' | 'fail' | 'info';
-  readonly process: string;
+  readonly process: number;
   readonly f: string;
   readonly value: unknown;
 }
 
-/** The history as Jepsen and its checkers know it: one event per invocation and answer, values as [key, value] pairs. */
+/**
+ * The history as Jepsen and its checkers know it: one event per invocation and answer, values as [key, value] pairs, whole
+ * transactions (`txn`) as Elle's micro-operations. A client whose operation is of unknown fate goes on as a new process.
+ */
 export function jepsenEvents(operations: readonly Operation[]): JepsenEvent[] {
-  const events: JepsenEvent[] = [];
-  for (const { process, kind, key, input, output, outcome, invoked, returned } of operations) {
-    events.push({ index: invoked, type: 'invoke', process, f: kind, value: [key, input ?? null] });
-    if (outcome === 'unknown') continue;
-    const value = [key, (outcome === 'ok' ? output : undefined) ?? input ?? null];
-    events.push({ index: returned, type: outcome, process, f: kind, value });
+  const events: (Omit<JepsenEvent, 'index'> & { readonly at: number })[] = [];
+  const processes = new Map<string, number>();
+  let next = 0;
+  const note = (
+    at: number,
+    type: JepsenEvent['type'],
+    { kind, key }: Operation,
+    process: number,
+    value: unknown,
+    ms?: number,
+  ) =>
+    events.push({
+      at,
+      ...(ms !== undefined && { time: Math.round(ms * 1e6) }),
+      type,
+      process,
+      f: kind,
+      value: kind === 'txn' ? value : [key, value ?? null],
+    });
+  for (const operation of operations.toSorted((a, b) => a.invoked - b.invoked)) {
+    const { process: client, input, output, outcome, invoked, invokedMs, returnedMs } = operation;
+    const process = processes.get(client) ?? next++;
+    processes.set(client, process);
+    note(invoked, 'invoke', operation, process, input, invokedMs);
+    const type = outcome === 'unknown' ? 'info' : outcome;
+    note(
+      operation.heard ?? operation.returned,
+      type,
+      operation,
+      process,
+      (outcome === 'ok' ? output : undefined) ?? input,
+      returnedMs,
+    );
+    if (outcome === 'unknown') processes.delete(client);
   }
-  return events.sort((a, b) => a.index - b.index).map((event, index) => ({ ...event, index }));
+  return events
+    .sort((a, b) => (a.at === b.at ? 0 : a.at - b.at))
+    .map(({ at: _, ...event }, index) => ({ index, ...event }));
 }
 
 export function toEdn(operations: readonly Operation[]): string {
-  const lines = jepsenEvents(operations).map(
-    ({ index, type, process, f, value }) =>
-      `{:index ${index}, :type :${type}, :process ${edn(process)}, :f :${f}, :value ${edn(value)}}`,
-  );
+  const lines = jepsenEvents(operations).map(({ index, time, type, process, f, value }) => {
+    const when = time === undefined ? '' : `, :time ${time}`;
+    const shown = f === 'txn' ? edn((value as [string, ...unknown[]][]).map(ednMicroOperation)) : edn(value);
+    return `{:index ${index}${when}, :type :${type}, :process ${process}, :f :${f}, :value ${shown}}`;
+  });
   return `${lines.join('\n')}\n`;
+}
+
+/** Written as it is, such as a keyword. */
+class Literal {
+  readonly text: string;
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+function ednMicroOperation([kind, ...rest]: readonly [string, ...unknown[]]): unknown[] {
+  return [new Literal(`:${kind}`), ...rest];
 }
 
 function edn(value: unknown): string {
   if (value === null || value === undefined) return 'nil';
+  if (value instanceof Literal) return value.text;
   if (Array.isArray(value)) return `[${value.map(edn).join(' ')}]`;
   if (typeof value === 'object') {
     return `{${Object.entries(value)

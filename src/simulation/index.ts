@@ -4,7 +4,15 @@ export { type Balances, type BankFinding, bankModel, checkBank, type Transfer } 
 export { checkConvergence, type Disagreement, type ReplicaState } from './convergence.ts';
 export { type DiskOptions, type SimulatedDisk, simulatedDisk } from './disk.ts';
 export { type EngineModel, type EngineModelOptions, engineModel } from './engine.ts';
-export { History, type Invocation, jepsenEvents, type Operation, type OperationOutcome, toEdn } from './history.ts';
+export {
+  History,
+  type Invocation,
+  type JepsenEvent,
+  jepsenEvents,
+  type Operation,
+  type OperationOutcome,
+  toEdn,
+} from './history.ts';
 export { checkLinearizability, type Judgement, type LinearizabilityOptions } from './linearizability.ts';
 export {
   type Anomaly,

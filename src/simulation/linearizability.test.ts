@@ -259,15 +259,21 @@ test('a search without end is given up and says so', () => {
 });
 
 test('a history is written in the shape of Jepsen', () => {
-  const history = new History();
+  let ms = 0;
+  const history = new History(() => ms++);
   const answer = history.invoke({ process: 'a', kind: 'write', key: 'x', input: { n: 1 } });
   history.invoke({ process: 'b', kind: 'read', key: 'x' })('ok', [1, 'two']);
-  answer('fail');
+  answer('unknown');
+  const append = ['append', 'l', 5];
+  const transaction = history.invoke({ process: 'a', kind: 'txn', key: 'p', input: [append, ['r', 'l', null]] });
+  transaction('ok', [append, ['r', 'l', [5]]]);
   assert.equal(
     toEdn(history.operations),
-    '{:index 0, :type :invoke, :process "a", :f :write, :value ["x" {:n 1}]}\n' +
-      '{:index 1, :type :invoke, :process "b", :f :read, :value ["x" nil]}\n' +
-      '{:index 2, :type :ok, :process "b", :f :read, :value ["x" [1 "two"]]}\n' +
-      '{:index 3, :type :fail, :process "a", :f :write, :value ["x" {:n 1}]}\n',
+    '{:index 0, :time 0, :type :invoke, :process 0, :f :write, :value ["x" {:n 1}]}\n' +
+      '{:index 1, :time 1000000, :type :invoke, :process 1, :f :read, :value ["x" nil]}\n' +
+      '{:index 2, :time 2000000, :type :ok, :process 1, :f :read, :value ["x" [1 "two"]]}\n' +
+      '{:index 3, :time 3000000, :type :info, :process 0, :f :write, :value ["x" {:n 1}]}\n' +
+      '{:index 4, :time 4000000, :type :invoke, :process 2, :f :txn, :value [[:append "l" 5] [:r "l" nil]]}\n' +
+      '{:index 5, :time 5000000, :type :ok, :process 2, :f :txn, :value [[:append "l" 5] [:r "l" [5]]]}\n',
   );
 });
