@@ -1,0 +1,329 @@
+/**
+ * `npm run torture -- [--engine embedded] [--for 30s] [--seed N] [--export FILE]`: histories from real processes. Starts
+ * `tandem up` with a service of three instances, lets clients write, read at all levels and make transactions through the
+ * gateways, kills (-9) and stops (SIGSTOP) instances, gateways and the engine meanwhile, and judges what the clients saw
+ * with the same checkers as the simulation. `--export` writes the history in Jepsen's shape (.edn or .json).
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { createClient } from 'tandem/client';
+import type { Answer } from '../src/contract/call.ts';
+import type { Consistency } from '../src/contract/method.ts';
+import { durationMs } from '../src/core/duration.ts';
+import { seededRandom } from '../src/core/random.ts';
+import { processBirth } from '../src/recovery/process-birth.ts';
+import { History, jepsenEvents, type OperationOutcome, toEdn } from '../src/simulation/history.ts';
+import { checkLinearizability } from '../src/simulation/linearizability.ts';
+import { registerModel } from '../src/simulation/model.ts';
+import { checkSessions, type Observation } from '../src/simulation/sessions.ts';
+import { begin, judgeTransactions, TransactionSource } from './transactions.ts';
+
+export interface TortureOptions {
+  readonly forMs: number;
+  readonly seed: number;
+  readonly engine?: string;
+  readonly tell?: (text: string) => void;
+}
+
+export interface TortureRun {
+  readonly wrong: readonly string[];
+  /** What was done to whom, with the time in ms. */
+  readonly story: readonly string[];
+  readonly history: History;
+  /** By outcome. */
+  readonly answers: Readonly<Record<OperationOutcome, number>>;
+  readonly errors: Readonly<Record<string, number>>;
+}
+
+interface AppProcess {
+  readonly name: string;
+  readonly role: string;
+  readonly pid: number;
+  readonly birth: string;
+  readonly ready: boolean;
+}
+interface AppState {
+  readonly supervisor: { readonly pid: number; readonly birth: string };
+  readonly processes: readonly AppProcess[];
+  readonly facts: { readonly gatewayUrl?: string };
+}
+
+const root = join(import.meta.dirname, '..');
+const keys = ['a', 'b', 'c', 'd', 'e'];
+const groups = ['left', 'right'];
+const lanes = 6;
+/** Engine, naming, monitor, two gateways, three instances. */
+const processesWanted = 8;
+/** Of one process in a minute: fewer than the young deaths after which it would not be started again. */
+const killsMax = 5;
+/** Codes that no fault of a process explains. */
+const neverExpected = new Set(['INTERNAL', 'LOG_LOST', 'CORRUPT', 'CONFIG', 'INVALID', 'NOT_FOUND', 'CROSS_PARTITION']);
+
+const pause = (ms: number): Promise<void> => new Promise(done => setTimeout(done, ms));
+
+export async function torture({
+  forMs,
+  seed,
+  engine = 'embedded',
+  tell = () => {},
+}: TortureOptions): Promise<TortureRun> {
+  const random = seededRandom(seed);
+  const startedAt = performance.now();
+  const now = (): number => performance.now() - startedAt;
+  const history = new History(now);
+  const observations: Observation[] = [];
+  const wrong: string[] = [];
+  const story: string[] = [];
+  const errors: Record<string, number> = {};
+  const source = new TransactionSource(random, groups);
+  const app = new App(engine);
+  let steps = 0;
+  let stopped = false;
+
+  const say = (text: string): void => {
+    story.push(`${Math.round(now())} ms: ${text}`);
+    tell(story.at(-1)!);
+  };
+
+  /** One request, repeated under its key while its fate may change. */
+  const ask = async (
+    api: ReturnType<typeof createClient>,
+    method: string,
+    input: object,
+    options: { readonly id: string; readonly consistency?: Consistency; readonly patienceMs?: number },
+  ): Promise<{ outcome: OperationOutcome; value?: unknown }> => {
+    const giveUpAt = now() + (options.patienceMs ?? 1000 + random.below(6000));
+    const methods = api.try('torture') as unknown as Record<
+      string,
+      (given: object, how: object) => Promise<Answer<unknown, { code: string }>>
+    >;
+    for (let doubtful = false; ; ) {
+      const answer = await methods[method]!(input, {
+        idempotencyKey: `${seed}-${options.id}`,
+        timeout: `${300 + random.below(3000)}ms`,
+        ...(options.consistency && { consistency: options.consistency }),
+      });
+      if (answer.ok) return { outcome: 'ok', value: answer.value };
+      const { code } = answer.error;
+      errors[code] = (errors[code] ?? 0) + 1;
+      if (neverExpected.has(code)) wrong.push(`${method} ${options.id}: ${code}: ${JSON.stringify(answer.error)}`);
+      if (answer.outcome === 'unknown') doubtful = true;
+      if (code === 'aborted' || now() > giveUpAt) return { outcome: doubtful ? 'unknown' : 'fail' };
+      await pause(random.below(60));
+    }
+  };
+
+  const lane = async (url: string, at: number): Promise<void> => {
+    let api = createClient({ url });
+    let session = `c${at}`;
+    for (let n = 0; !stopped; n++) {
+      const id = `c${at}.${n}`;
+      const key = keys[random.below(keys.length)]!;
+      const luck = random.next();
+      const invoked = steps++;
+      const see = (kind: 'read' | 'write', by: string, counted: { n: number; by: string }): void => {
+        observations.push({
+          session: by,
+          kind,
+          key,
+          version: counted.n,
+          value: counted.by,
+          invoked,
+          returned: steps++,
+        });
+      };
+      if (luck < 0.35) {
+        const asked = source.next();
+        const end = begin(history, `c${at}`, asked);
+        const { outcome, value } = await ask(api, 'transact', { group: asked.group, asked }, { id });
+        end(outcome, value);
+      } else if (luck < 0.6) {
+        const end = history.invoke({ process: `c${at}`, kind: 'add', key, input: 1 });
+        const { outcome, value } = await ask(api, 'add', { key, by: id }, { id });
+        end(outcome, value);
+        if (outcome === 'ok') see('write', session, { n: value as number, by: id });
+      } else {
+        const level = luck < 0.75 ? 'strong' : luck < 0.9 ? 'sequential' : 'eventual';
+        const method = level === 'strong' && luck > 0.7 ? 'look' : 'read';
+        const end = level === 'strong' ? history.invoke({ process: `c${at}`, kind: 'read', key }) : () => {};
+        const { outcome, value } = await ask(
+          api,
+          method,
+          { key },
+          { id, ...(method === 'read' && { consistency: level }) },
+        );
+        const counted = (value as { n: number; by: string } | null | undefined) ?? { n: 0, by: '' };
+        end(outcome, counted.n);
+        // An eventual read promises one order only: it is a session of its own.
+        if (outcome === 'ok') see('read', level === 'eventual' ? id : session, counted);
+      }
+      if (random.next() < 0.05) {
+        api = createClient({ url });
+        session = id;
+      }
+      await pause(random.below(10));
+    }
+  };
+
+  const disturb = async (until: number): Promise<void> => {
+    const kills = new Map<string, number[]>();
+    while (!stopped && now() < until) {
+      const processes = app.state()?.processes ?? [];
+      const luck = random.next();
+      const role =
+        luck < 0.45 ? 'instance' : luck < 0.65 ? 'gateway' : luck < 0.9 ? 'engine' : luck < 0.95 ? 'naming' : 'monitor';
+      const candidates = processes.filter(process => process.role === role && process.ready);
+      const victim = candidates[random.below(candidates.length)];
+      if (victim && processBirth(victim.pid) === victim.birth) {
+        const recent = (kills.get(victim.name) ?? []).filter(at => at > now() - 60_000);
+        if (recent.length < killsMax && random.next() < 0.5) {
+          kills.set(victim.name, [...recent, now()]);
+          say(`kill -9 ${victim.name} (${victim.pid})`);
+          process.kill(victim.pid, 'SIGKILL');
+        } else {
+          const ms = random.next() < 0.7 ? random.below(700) : random.below(3000);
+          say(`stop ${victim.name} (${victim.pid}) for ${ms} ms`);
+          process.kill(victim.pid, 'SIGSTOP');
+          await pause(ms);
+          if (processBirth(victim.pid) === victim.birth) process.kill(victim.pid, 'SIGCONT');
+        }
+      }
+      await pause(100 + random.below(1200));
+    }
+  };
+
+  try {
+    const url = await app.start();
+    say('the app is up');
+    const beginAt = now();
+    const clients = Promise.all(Array.from({ length: lanes }, (_, at) => lane(url, at)));
+    await pause(500);
+    await disturb(beginAt + forMs);
+    await app.whole();
+    say('calm');
+    await pause(500);
+    stopped = true;
+    await clients;
+
+    const api = createClient({ url });
+    for (const key of keys) {
+      const end = history.invoke({ process: 'judge', kind: 'read', key });
+      const read = await ask(api, 'look', { key }, { id: `judge.${key}`, patienceMs: 20_000 });
+      const total = (read.value as { n: number } | null | undefined)?.n ?? 0;
+      end(read.outcome, total);
+      if (read.outcome !== 'ok') wrong.push(`the app does not recover: key ${key}`);
+      const heard = async (): Promise<{ count: number; ordered: boolean }> => {
+        const { value } = await ask(api, 'heard', { key }, { id: `heard.${key}.${steps++}`, patienceMs: 10_000 });
+        return (value as { count: number; ordered: boolean } | null | undefined) ?? { count: 0, ordered: true };
+      };
+      const until = now() + 20_000;
+      let events = await heard();
+      for (; events.count < total && now() < until; events = await heard()) await pause(100);
+      if (events.count !== total || !events.ordered)
+        wrong.push(`counter ${key} is ${total}; of its events ${JSON.stringify(events)} took effect`);
+    }
+  } catch (cause) {
+    wrong.push(`${(cause as Error).message}\n${app.printed}`);
+  } finally {
+    stopped = true;
+    await app.end();
+  }
+
+  const registers = history.operations.filter(({ key }) => keys.includes(key));
+  const judgement = checkLinearizability(registers, registerModel(0), { stepsMax: 2_000_000 });
+  if (judgement.kind !== 'linearizable') wrong.push(`${judgement.kind}: ${JSON.stringify(judgement)}`);
+  wrong.push(...judgeTransactions(history.operations));
+  for (const violation of checkSessions(observations)) wrong.push(JSON.stringify(violation));
+  const answers = { ok: history.count('ok'), fail: history.count('fail'), unknown: history.count('unknown') };
+  return { wrong: wrong.slice(0, 12), story, history, answers, errors };
+}
+
+/** `tandem up` with a data directory of its own. */
+class App {
+  readonly #engine: string;
+  readonly #data: string = mkdtempSync(join(tmpdir(), 'tandem-torture-'));
+  #child: ChildProcess | undefined;
+  #ended: Promise<unknown> = Promise.resolve();
+  printed = '';
+
+  constructor(engine: string) {
+    this.#engine = engine;
+  }
+
+  async start(): Promise<string> {
+    const args = ['up', join(import.meta.dirname, 'torture-service.ts'), '--data', this.#data, '--port', '0'];
+    args.push('--scale', 'torture=3');
+    if (this.#engine !== 'embedded') args.push('--engine', this.#engine);
+    const child = spawn(process.execPath, [...process.execArgv, join(root, 'bin/tandem.js'), ...args], {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    this.#child = child;
+    this.#ended = new Promise(done => child.once('close', done));
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        this.printed = (this.printed + text).slice(-20_000);
+      });
+    }
+    return (await this.whole()).facts.gatewayUrl!;
+  }
+
+  state(): AppState | undefined {
+    try {
+      return JSON.parse(readFileSync(join(this.#data, 'supervisor.json'), 'utf8')) as AppState;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Everything that was wanted runs and is ready. */
+  async whole(patienceMs = 60_000): Promise<AppState> {
+    for (const until = performance.now() + patienceMs; performance.now() < until; await pause(50)) {
+      if (this.#child?.exitCode !== null) throw new Error(`tandem up ended with ${this.#child?.exitCode}`);
+      const state = this.state();
+      if (state?.facts.gatewayUrl && state.processes.filter(({ ready }) => ready).length === processesWanted)
+        return state;
+    }
+    throw new Error(`the app was not whole within ${patienceMs} ms`);
+  }
+
+  /** Asks it to stop, and ends by pid what does not. */
+  async end(): Promise<void> {
+    const state = this.state();
+    this.#child?.kill('SIGTERM');
+    await Promise.race([this.#ended, pause(20_000)]);
+    for (const { pid, birth } of [
+      ...(state ? [state.supervisor, ...state.processes] : []),
+      ...(this.state()?.processes ?? []),
+    ])
+      if (processBirth(pid) === birth) process.kill(pid, 'SIGKILL');
+    rmSync(this.#data, { recursive: true, force: true });
+  }
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({
+    options: {
+      engine: { type: 'string', default: 'embedded' },
+      for: { type: 'string', default: '30s' },
+      seed: { type: 'string', default: String(Date.now() % 100_000) },
+      export: { type: 'string' },
+    },
+  });
+  const [forMs, seed] = [durationMs(values.for as '30s'), Number(values.seed)];
+  console.log(`seed ${seed} (chooses what is done; real processes do not repeat themselves)`);
+  const run = await torture({ forMs, seed, engine: values.engine, tell: text => console.log(text) });
+  if (values.export) {
+    const { operations } = run.history;
+    const text = values.export.endsWith('.json') ? JSON.stringify(jepsenEvents(operations)) : toEdn(operations);
+    writeFileSync(values.export, text);
+    console.log(`history: ${values.export}`);
+  }
+  console.log(`answers: ${JSON.stringify(run.answers)}, errors on the way: ${JSON.stringify(run.errors)}`);
+  for (const text of run.wrong) console.log(`WRONG: ${text}`);
+  console.log(run.wrong.length === 0 ? 'nothing wrong' : `${run.wrong.length} wrong`);
+  process.exit(run.wrong.length === 0 ? 0 : 1);
+}
