@@ -105,7 +105,7 @@ async function rate(load: number, call: () => Promise<unknown>): Promise<number>
 }
 
 export const bench: Bench = {
-  ours: 'tandem',
+  ours: ['tandem'],
   rounds: 3,
   loads: [64],
   subjects: {

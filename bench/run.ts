@@ -8,14 +8,17 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 
 export interface Bench {
-  /** The subject that ratios are of. */
-  readonly ours: string;
+  /** The subjects that ratios are of. */
+  readonly ours: readonly string[];
   readonly rounds: number;
   /** How many calls are in flight, or whatever the load of this bench is. */
   readonly loads: readonly number[];
   /** Operations per second of each subject at a load. A subject throws ERR_MODULE_NOT_FOUND when its package is missing. */
-  readonly subjects: Readonly<Record<string, (load: number) => Promise<number>>>;
+  readonly subjects: Readonly<Record<string, (load: number) => Promise<number | Figures>>>;
 }
+
+/** Several figures of one measurement, each with its name: what is compared is the same name of another subject. */
+export type Figures = Readonly<Record<string, number>>;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -48,6 +51,7 @@ if (values.child) {
 
 const run = promisify(execFile);
 const missing = new Set<string>();
+/** By `subject@load`, or `subject.figure@load`. */
 const raw: Record<string, number[]> = {};
 const names = Object.keys(bench.subjects);
 for (const at of bench.loads) {
@@ -57,31 +61,64 @@ for (const at of bench.loads) {
       if (missing.has(each)) continue;
       const file = fileURLToPath(import.meta.url);
       const argv = [...process.execArgv, file, '--child', name, each, String(at)];
-      const { stdout } = await run(process.execPath, argv, { timeout: 60_000 });
-      const { result } = JSON.parse(stdout.trim().split('\n').at(-1)!) as { result: number | null };
+      const { stdout } = await run(process.execPath, argv, { timeout: 300_000 });
+      const { result } = JSON.parse(stdout.trim().split('\n').at(-1)!) as { result: number | Figures | null };
       if (result === null) {
         missing.add(each);
-        console.log(`${each}: not installed, left out`);
+        if (!values.json) console.log(`${each}: not installed, left out`);
         continue;
       }
-      raw[`${each}@${at}`] ??= [];
-      raw[`${each}@${at}`]!.push(Math.round(result));
-      if (!values.json) console.log(`round ${round + 1}  ${each}@${at}  ${Math.round(result).toLocaleString('en')}/s`);
+      const figures = typeof result === 'number' ? { '': result } : result;
+      for (const [figure, value] of Object.entries(figures)) note(round, `${keyOf(each, figure)}@${at}`, value);
     }
   }
 }
 
 const ratios: Record<string, number> = {};
 for (const at of bench.loads) {
-  for (const each of names) {
-    const ours = raw[`${bench.ours}@${at}`];
-    const theirs = raw[`${each}@${at}`];
-    if (each === bench.ours || !ours || !theirs) continue;
-    ratios[`${bench.ours}/${each}@${at}`] = Number((median(ours) / median(theirs)).toFixed(2));
+  for (const mine of bench.ours) {
+    for (const each of names) {
+      if (bench.ours.includes(each)) continue;
+      for (const figure of figuresOf(mine, at)) {
+        const ours = raw[`${keyOf(mine, figure)}@${at}`];
+        const theirs = raw[`${keyOf(each, figure)}@${at}`];
+        if (!ours || !theirs) continue;
+        const key = `${keyOf(mine, figure)}/${keyOf(each, figure)}@${at}`;
+        ratios[key] = Number((median(ours) / median(theirs)).toFixed(2));
+      }
+    }
   }
 }
-if (values.json) console.log(JSON.stringify({ bench: name, ratios, raw }));
-else for (const [key, ratio] of Object.entries(ratios)) console.log(`${key}  ${ratio}x`);
+const medians = Object.fromEntries(Object.entries(raw).map(([key, all]) => [key, median(all)]));
+if (values.json) console.log(JSON.stringify({ bench: name, missing: [...missing], ratios, medians, raw }));
+else {
+  for (const [key, value] of Object.entries(medians)) console.log(`${key}  ${value.toLocaleString('en')}`);
+  for (const [key, ratio] of Object.entries(ratios)) console.log(`${key}  ${ratio}x`);
+}
+// A server that does not end at once must not keep this process.
+process.exit(0);
+
+function note(round: number, key: string, value: number): void {
+  const rounded = value >= 100 ? Math.round(value) : Number(value.toPrecision(3));
+  raw[key] ??= [];
+  raw[key].push(rounded);
+  if (!values.json) console.log(`round ${round + 1}  ${key}  ${rounded.toLocaleString('en')}`);
+}
+
+function keyOf(subject: string, figure: string): string {
+  return figure === '' ? subject : `${subject}.${figure}`;
+}
+
+/** Names of the figures that a subject gave at a load. */
+function figuresOf(subject: string, at: number): string[] {
+  const figures: string[] = [];
+  for (const key of Object.keys(raw)) {
+    if (key === `${subject}@${at}`) figures.push('');
+    else if (key.startsWith(`${subject}.`) && key.endsWith(`@${at}`))
+      figures.push(key.slice(subject.length + 1, -`@${at}`.length));
+  }
+  return figures;
+}
 
 function median(numbers: readonly number[]): number {
   const sorted = numbers.toSorted((a, b) => a - b);
