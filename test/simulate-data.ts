@@ -230,7 +230,10 @@ export async function simulateData(
     side.calm();
   });
   // what is under way lands, who was away catches up
-  await clock.advance(8000);
+  await clock.advance(2000);
+  for (let waited = 2000; waited < 8000 && checkConvergence(cluster.states(), true).length > 0; waited += 500) {
+    await clock.advance(500);
+  }
 
   const totals = new Map<string, Counted>();
   await clock.complete(async () => {

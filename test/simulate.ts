@@ -1,13 +1,14 @@
 /**
- * `npm run simulate -- [link] [engine] [data] [whole] [events] [--seeds N] [--from S]`: runs the simulations of `simulation.test.ts` over more
- * seeds, prints what fails with its seed, and exits 1 if anything did.
+ * `npm run simulate -- [link] [engine] [data] [whole] [short] [short-whole] [events] [--seeds N] [--from S]`: runs the
+ * simulations of `simulation.test.ts` and `simulation-data.test.ts` over more seeds (`--seeds 1000000` for a weekend),
+ * prints what fails with its seed and story, and exits 1 if anything did.
  */
 import { parseArgs } from 'node:util';
 import { simulateData } from './simulate-data.ts';
 import { simulateEngine } from './simulate-engine.ts';
 import { simulateEvents } from './simulate-events.ts';
 import { simulateLink } from './simulate-link.ts';
-import { embeddedSide } from './simulated-engines.ts';
+import { embeddedSide, modelSide } from './simulated-engines.ts';
 
 /** Each gives a text that says what went wrong, or nothing. */
 const simulations: Readonly<Record<string, (seed: number) => Promise<string | undefined>>> = {
@@ -19,19 +20,20 @@ const simulations: Readonly<Record<string, (seed: number) => Promise<string | un
     const { wrong } = await simulateEngine(seed);
     return wrong.length === 0 ? undefined : wrong.join('\n  ');
   },
-  data: async seed => {
-    const { wrong, faults } = await simulateData(seed);
-    return wrong.length === 0 ? undefined : [...wrong, ...faults].join('\n  ');
-  },
-  whole: async seed => {
-    const { wrong, faults } = await simulateData(seed, {}, embeddedSide);
-    return wrong.length === 0 ? undefined : [...wrong, ...faults].join('\n  ');
-  },
+  data: seed => dataOf(seed, modelSide, 80),
+  whole: seed => dataOf(seed, embeddedSide, 80),
+  short: seed => dataOf(seed, modelSide, 20),
+  'short-whole': seed => dataOf(seed, embeddedSide, 20),
   events: async seed => {
     const { wrong } = await simulateEvents(seed);
     return wrong.length === 0 ? undefined : wrong.join('\n  ');
   },
 };
+
+async function dataOf(seed: number, engines: typeof modelSide, calls: number): Promise<string | undefined> {
+  const { wrong, faults } = await simulateData(seed, {}, engines, calls);
+  return wrong.length === 0 ? undefined : [...wrong, ...faults].join('\n  ');
+}
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
