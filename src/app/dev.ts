@@ -11,6 +11,7 @@ import { openGatewayProcess } from './gateway.ts';
 import type { Host } from './host.ts';
 import { openInstance } from './instance.ts';
 import { loadFiles } from './load.ts';
+import { openStores } from './stores.ts';
 
 export interface DevAppOptions {
   readonly files: readonly string[];
@@ -49,39 +50,38 @@ export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
       durability: 'fsync',
     });
     closers.add('engine', () => engine.close());
-    const instances = await Promise.all(
-      found.map(async ({ service }) => {
-        const name = service.contract.name as string;
-        const keepsData = service.definition.tables !== undefined || service.definition.subscriptions !== undefined;
-        const stores = keepsData
-          ? (await import('../replication/lmdb-store.ts')).openLmdbStores({
-              directory: join(dataDirectory, 'replicas', `${name}-1`),
-            })
-          : { open: () => Promise.reject(new Error('no data')), close: () => Promise.resolve() };
-        const id = `${name}-1-${random.id().slice(0, 6)}`;
-        return openInstance({
-          id,
-          service,
-          host,
-          engine,
-          listen: `memory://${id}`,
-          config: options.config[name] ?? {},
-          stores,
-        });
+    const openService = async ({ service }: (typeof found)[number]): Promise<void> => {
+      const name = service.contract.name as string;
+      const id = `${name}-1-${random.id().slice(0, 6)}`;
+      const instance = await openInstance({
+        id,
+        service,
+        host,
+        engine,
+        listen: `memory://${id}`,
+        config: options.config[name] ?? {},
+        stores: await openStores(service, join(dataDirectory, 'replicas', `${name}-1`)),
+      });
+      closers.add(id, () => instance.close(1000));
+    };
+    // Side by side: the gateway hears the instances become ready, and need not wait for their next beat.
+    const [door, ...rooms] = await Promise.allSettled([
+      openGatewayProcess({
+        id: `gateway-1-${random.id().slice(0, 6)}`,
+        host,
+        engine,
+        listen: 'memory://gateway-1',
+        httpHost,
+        port,
+        reusePort: false,
+        secret: random.id(),
       }),
-    );
-    for (const instance of instances) closers.add(instance.id, () => instance.close(1000));
-    const gateway = await openGatewayProcess({
-      id: `gateway-1-${random.id().slice(0, 6)}`,
-      host,
-      engine,
-      listen: 'memory://gateway-1',
-      httpHost,
-      port,
-      reusePort: false,
-      secret: random.id(),
-    });
-    closers.add('gateway', () => gateway.close(1000));
+      ...found.map(openService),
+    ]);
+    if (door.status === 'fulfilled') closers.add('gateway', () => door.value.close(1000));
+    for (const room of rooms) if (room.status === 'rejected') throw room.reason;
+    if (door.status === 'rejected') throw door.reason;
+    const gateway = door.value;
     let dashboardUrl: string | undefined;
     if (options.dashboard !== false) {
       const { openMonitorProcess } = await import('./monitor-process.ts');

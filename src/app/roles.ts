@@ -7,6 +7,7 @@ import { TandemError } from '../core/errors.ts';
 import type { Engine } from '../log/engine.ts';
 import type { Level } from '../monitoring/logger.ts';
 import { type Host, systemHost } from './host.ts';
+import { openStores } from './stores.ts';
 
 export interface RoleSettings {
   readonly id: string;
@@ -108,18 +109,15 @@ interface Common {
 }
 
 async function runInstance(settings: RoleSettings, common: Common): Promise<RunningRole> {
-  const [{ loadServices }, { openInstance }, { openLmdbStores }] = await Promise.all([
-    import('./load.ts'),
-    import('./instance.ts'),
-    import('../replication/lmdb-store.ts'),
-  ]);
+  const [{ loadServices }, { openInstance }] = await Promise.all([import('./load.ts'), import('./instance.ts')]);
   const file = required(settings.file, 'file');
   const services = await loadServices(file);
   const service = services.find(candidate => candidate.contract.name === settings.service);
   if (!service) throw new TandemError('CONFIG', `${file} no longer exports the service '${settings.service}'`);
-  const stores = openLmdbStores({
-    directory: join(required(settings.dataDirectory, 'dataDirectory'), 'replicas', slotOf(settings.id)),
-  });
+  const stores = await openStores(
+    service,
+    join(required(settings.dataDirectory, 'dataDirectory'), 'replicas', slotOf(settings.id)),
+  );
   const instance = await openInstance({ ...common, service, config: settings.serviceConfig ?? {}, stores });
   return { info: { address: instance.address }, close: instance.close };
 }

@@ -2,7 +2,7 @@
  * A beat on the wire: msgpack of an array, so that ten beats a second of fifty processes stay small and cheap to read.
  * An empty body is a farewell: the process ended as planned. Foreign or broken bytes are no beat.
  */
-import { Packr, Unpackr } from 'msgpackr';
+import { Packr, Unpackr } from 'msgpackr/pack';
 import type { Beat, PartitionBeat, Role } from './beat.ts';
 
 const packr = new Packr({ useRecords: false });

@@ -20,7 +20,7 @@ import type { BeatWorkerData, ToBeatWorker } from './start-beats.ts';
 const data = workerData as BeatWorkerData;
 const { identity } = data;
 const memory = beatMemory(data.memory);
-const measure = openSelfMeasure(clock, { loop: false });
+const measure = openSelfMeasure(clock);
 const dialer = linkDialer({ transports: [tcpTransport(), unixTransport()], clock, random, logger, meter });
 const engine = connectEngine({ dialer, address: data.engineAddress, clock, random, logger });
 const subject = beatSubject(identity.id);
@@ -76,5 +76,5 @@ parentPort?.on('message', (message: ToBeatWorker) => {
     return;
   }
   latest = message;
-  beat();
+  if (message.urgent) beat();
 });

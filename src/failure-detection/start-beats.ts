@@ -9,7 +9,6 @@ import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import { beatMemory } from './beat-memory.ts';
 import type { BeatIdentity, BeatOptions, BeatReading, BeatSender } from './beat-sender.ts';
-import { openSelfMeasure } from './self-measure.ts';
 
 export interface StartBeatsOptions extends BeatOptions {
   /** Of the engine: `tcp://127.0.0.1:4711`. */
@@ -19,7 +18,13 @@ export interface StartBeatsOptions extends BeatOptions {
 
 /** Main loop to worker. */
 export type ToBeatWorker =
-  | { readonly kind: 'status'; readonly status: Omit<BeatReading, 'inflight'>; readonly loopDelayMs: number }
+  | {
+      readonly kind: 'status';
+      readonly status: Omit<BeatReading, 'inflight'>;
+      readonly loopDelayMs: number;
+      /** Others wait for it: beat at once. */
+      readonly urgent: boolean;
+    }
   | { readonly kind: 'close' };
 export interface BeatWorkerData {
   readonly engineAddress: string;
@@ -28,24 +33,28 @@ export interface BeatWorkerData {
   readonly memory: SharedArrayBuffer;
 }
 
-/** Well below the silence from which a loop counts as slow. */
+/**
+ * Well below the silence from which a loop counts as slow. How late the ticks come is the loop's delay: a finer sampler would wake an
+ * idle process more often than all its work does.
+ */
 const tickMs = limits.beatIntervalMs / 2.5;
 const farewellWaitMs = 500;
 
 export function startBeats(options: StartBeatsOptions): BeatSender {
   const { clock, logger, identity, engineAddress, read } = options;
   const memory = beatMemory();
-  const measure = openSelfMeasure(clock, { loop: true });
   const url = new URL(import.meta.url.endsWith('.ts') ? './beat-worker.ts' : './beat-worker.js', import.meta.url);
   const data: BeatWorkerData = { engineAddress, identity, startedAt: clock.now(), memory: memory.buffer };
   const worker = new Worker(url, {
     workerData: data,
     name: 'beats',
-    resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4, stackSizeMb: 1 },
+    resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 1, stackSizeMb: 1 },
   });
   let closed = false;
   let sentAtMs = 0;
   let sent = '';
+  let tickedAtMs = clock.monotonic();
+  let lateMs = 0;
 
   worker.unref();
   worker.on('error', cause => logger.error('the heartbeat thread failed', { message: String(cause) }));
@@ -56,27 +65,34 @@ export function startBeats(options: StartBeatsOptions): BeatSender {
     });
   });
 
-  const tick = (): void => {
+  const beat = (): void => {
     if (closed) return;
     const { inflight, ...rest } = read();
     memory.tick(clock.now(), inflight);
     const now = clock.monotonic();
     const text = routing(rest);
-    if (text === sent && now - sentAtMs < limits.beatIntervalMs) return;
+    const urgent = text !== sent;
+    if (!urgent && now - sentAtMs < limits.beatIntervalMs) return;
     sent = text;
     sentAtMs = now;
-    const message: ToBeatWorker = { kind: 'status', status: rest, loopDelayMs: measure.read().loopDelayMs };
+    const message: ToBeatWorker = { kind: 'status', status: rest, loopDelayMs: lateMs, urgent };
+    lateMs = 0;
     worker.postMessage(message);
   };
-  tick();
+  const tick = (): void => {
+    const now = clock.monotonic();
+    lateMs = Math.max(lateMs, now - tickedAtMs - tickMs);
+    tickedAtMs = now;
+    beat();
+  };
+  beat();
   const timer = every(clock, tickMs, tick);
   return {
-    changed: tick,
+    changed: beat,
     async close() {
       if (closed) return;
       closed = true;
       timer.cancel();
-      measure.close();
       worker.postMessage({ kind: 'close' } satisfies ToBeatWorker);
       let waited: (() => void) | undefined;
       const timeout = clock.after(farewellWaitMs, () => waited?.());

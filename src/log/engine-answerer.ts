@@ -71,7 +71,7 @@ const waitingMax = 4096;
  * After a batch, so much is gathered for the next: everybody hears everybody's beats, and woken for each one alone, an idle app
  * of ten instances would spend half a core. What comes after a pause goes at once.
  */
-const gatherMs = 25;
+const gatherMs = 50;
 
 async function* subscription(
   bus: Bus,
