@@ -202,8 +202,12 @@ export async function simulateData(
       cluster.cut(node.slot, other.slot);
       await sleep(clock, random.below(1500));
       cluster.heal();
-    } else if (luck < 0.85) {
+    } else if (luck < 0.8) {
       await side.fault(say);
+    } else if (luck < 0.88) {
+      const ms = Math.round((random.next() - 0.5) * 10_000);
+      say(`clock of ${node.id} off by ${ms} ms`);
+      node.clock.jumpWall(ms);
     } else {
       say(`pause ${node.id}`);
       node.clock.pause();
@@ -229,9 +233,9 @@ export async function simulateData(
     cluster.heal();
     side.calm();
   });
-  // what is under way lands, who was away catches up
+  // What is under way lands, who was away catches up; a link to an engine that lost its power notices that in 20 s at most.
   await clock.advance(2000);
-  for (let waited = 2000; waited < 8000 && checkConvergence(cluster.states(), true).length > 0; waited += 500) {
+  for (let waited = 2000; waited < 25_000 && checkConvergence(cluster.states(), true).length > 0; waited += 500) {
     await clock.advance(500);
   }
 

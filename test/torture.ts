@@ -10,10 +10,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { createClient } from 'tandem/client';
+import { checkLogs } from '../src/cli/log-check.ts';
 import type { Answer } from '../src/contract/call.ts';
 import type { Consistency } from '../src/contract/method.ts';
 import { durationMs } from '../src/core/duration.ts';
 import { seededRandom } from '../src/core/random.ts';
+import { nodeDisk } from '../src/log/node-disk.ts';
+import { dumpLog } from '../src/log/repair.ts';
 import { processBirth } from '../src/recovery/process-birth.ts';
 import { History, jepsenEvents, type OperationOutcome, toEdn } from '../src/simulation/history.ts';
 import { checkLinearizability } from '../src/simulation/linearizability.ts';
@@ -229,8 +232,13 @@ export async function torture({
     wrong.push(`${(cause as Error).message}\n${app.printed}`);
   } finally {
     stopped = true;
-    await app.end();
+    await app.stop();
   }
+  if (engine === 'embedded') {
+    const { findings } = await checkLogs(dumpLog(join(app.data, 'engine'), nodeDisk));
+    for (const { log, position, what } of findings) wrong.push(`${log} ${position}: ${what}`);
+  }
+  rmSync(app.data, { recursive: true, force: true });
 
   const registers = history.operations.filter(({ key }) => keys.includes(key));
   const judgement = checkLinearizability(registers, registerModel(0), { stepsMax: 2_000_000 });
@@ -244,7 +252,7 @@ export async function torture({
 /** `tandem up` with a data directory of its own. */
 class App {
   readonly #engine: string;
-  readonly #data: string = mkdtempSync(join(tmpdir(), 'tandem-torture-'));
+  readonly data: string = mkdtempSync(join(tmpdir(), 'tandem-torture-'));
   #child: ChildProcess | undefined;
   #ended: Promise<unknown> = Promise.resolve();
   printed = '';
@@ -254,7 +262,7 @@ class App {
   }
 
   async start(): Promise<string> {
-    const args = ['up', join(import.meta.dirname, 'torture-service.ts'), '--data', this.#data, '--port', '0'];
+    const args = ['up', join(import.meta.dirname, 'torture-service.ts'), '--data', this.data, '--port', '0'];
     args.push('--scale', 'torture=3');
     if (this.#engine !== 'embedded') args.push('--engine', this.#engine);
     const child = spawn(process.execPath, [...process.execArgv, join(root, 'bin/tandem.js'), ...args], {
@@ -273,7 +281,7 @@ class App {
 
   state(): AppState | undefined {
     try {
-      return JSON.parse(readFileSync(join(this.#data, 'supervisor.json'), 'utf8')) as AppState;
+      return JSON.parse(readFileSync(join(this.data, 'supervisor.json'), 'utf8')) as AppState;
     } catch {
       return undefined;
     }
@@ -291,7 +299,7 @@ class App {
   }
 
   /** Asks it to stop, and ends by pid what does not. */
-  async end(): Promise<void> {
+  async stop(): Promise<void> {
     const state = this.state();
     this.#child?.kill('SIGTERM');
     await Promise.race([this.#ended, pause(20_000)]);
@@ -300,7 +308,6 @@ class App {
       ...(this.state()?.processes ?? []),
     ])
       if (processBirth(pid) === birth) process.kill(pid, 'SIGKILL');
-    rmSync(this.#data, { recursive: true, force: true });
   }
 }
 

@@ -1,20 +1,32 @@
-/** `tandem log verify | dump | repair`: looks into an engine's directory while no engine has it open. */
-import { existsSync } from 'node:fs';
+/** `tandem log verify | check | dump | repair`: looks into an engine's directory while no engine has it open. */
+import { existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { systemRandom } from '../core/random.ts';
 import { nodeDisk } from '../log/node-disk.ts';
 import { dumpLog, repairLog, verifyLog } from '../log/repair.ts';
 import { type Command, dataFlag, type Invocation, UsageError } from './command.ts';
+import { checkLogs, exported, type WrittenTransaction } from './log-check.ts';
 import { dataPathOf } from './running-app.ts';
+import type { Terminal } from './terminal.ts';
 
 export const command: Command = {
-  usage: ['log verify [DIR]', 'log dump [DIR] [--log NAME] [--from N]', 'log repair [DIR]'],
+  usage: [
+    'log verify [DIR]',
+    'log check [DIR] [--export FILE]',
+    'log dump [DIR] [--log NAME] [--from N]',
+    'log repair [DIR]',
+  ],
   summary: 'Checks, prints or repairs the engine data of a stopped app. DIR is the data directory (default .tandem).',
   examples: ['tandem log verify', 'tandem log dump --log state/inventory/3 --from 100'],
   details: '--json: verify and repair write one value, dump one object an entry (its body in base64).',
   flags: {
     data: dataFlag,
     log: { type: 'string', help: 'Only this log', value: 'NAME' },
+    export: {
+      type: 'string',
+      help: "Writes the order of all writes in Jepsen's shape (.edn or .json)",
+      value: 'FILE',
+    },
     from: { type: 'string', help: 'Only from this position on', value: 'N' },
   },
   words: [1, 2],
@@ -42,6 +54,7 @@ export const command: Command = {
       }
       return result.damage ? 1 : 0;
     }
+    if (verb === 'check') return check(directory, flags.export as string | undefined, json, terminal);
     if (verb === 'dump') {
       const from = flags.from === undefined ? undefined : Number(flags.from);
       if (from !== undefined && !(Number.isInteger(from) && from >= 1))
@@ -69,6 +82,31 @@ export const command: Command = {
         );
       return 0;
     }
-    throw new UsageError(`log ${verb}: use verify, dump or repair`);
+    throw new UsageError(`log ${verb}: use verify, check, dump or repair`);
   },
 };
+
+async function check(directory: string, file: string | undefined, json: boolean, terminal: Terminal): Promise<number> {
+  const format = file?.endsWith('.edn') ? 'edn' : file?.endsWith('.json') ? 'json' : undefined;
+  if (file !== undefined && !format) throw new UsageError('--export takes a file that ends in .edn or .json');
+  const transactions: WrittenTransaction[] = [];
+  const dumped = dumpLog(directory, nodeDisk);
+  const checked = await checkLogs(dumped, written => {
+    if (format) transactions.push(written);
+  });
+  if (file !== undefined && format) writeFileSync(file, exported(transactions, format));
+  if (json) terminal.out(JSON.stringify(checked));
+  else {
+    const { logs, entries, requests, events, foreign, repeats, findings } = checked;
+    for (const { log, position, what } of findings) terminal.out(`WRONG: ${log} ${position}: ${what}`);
+    terminal.out(
+      `${logs} logs, ${entries} entries, ${requests} requests, ${events} events; skipped by readers: ${foreign} foreign entries, ${repeats} repeated events`,
+    );
+    terminal.out(
+      findings.length === 0
+        ? 'Each log is one chain, each request is in it once, events are in order.'
+        : `${findings.length} wrong`,
+    );
+  }
+  return checked.findings.length === 0 ? 0 : 1;
+}

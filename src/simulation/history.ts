@@ -4,6 +4,8 @@
  * `ok` took effect between its two events. `fail` never took effect and never will. `unknown` (no answer, or one that
  * does not say) may take effect at any time after its invocation, or never.
  */
+import { edn, Keyword } from '../core/edn.ts';
+
 export type OperationOutcome = 'ok' | 'fail' | 'unknown';
 
 export interface Operation {
@@ -141,26 +143,6 @@ export function toEdn(operations: readonly Operation[]): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Written as it is, such as a keyword. */
-class Literal {
-  readonly text: string;
-  constructor(text: string) {
-    this.text = text;
-  }
-}
-
 function ednMicroOperation([kind, ...rest]: readonly [string, ...unknown[]]): unknown[] {
-  return [new Literal(`:${kind}`), ...rest];
-}
-
-function edn(value: unknown): string {
-  if (value === null || value === undefined) return 'nil';
-  if (value instanceof Literal) return value.text;
-  if (Array.isArray(value)) return `[${value.map(edn).join(' ')}]`;
-  if (typeof value === 'object') {
-    return `{${Object.entries(value)
-      .map(([name, field]) => `:${name} ${edn(field)}`)
-      .join(', ')}}`;
-  }
-  return JSON.stringify(value);
+  return [new Keyword(kind), ...rest];
 }
