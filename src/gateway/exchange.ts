@@ -207,6 +207,8 @@ export class Exchanges {
     if (cookie !== undefined) session.merge(tokens.read(cookie));
     if (header !== undefined) for (const token of header.split(', ')) session.merge(tokens.read(token));
     answer.known = header ?? cookie;
+    const single = header === undefined ? cookie !== undefined : cookie === undefined && !header.includes(', ');
+    answer.knownVersion = single ? session.version : -1;
     return session;
   }
 
@@ -319,6 +321,8 @@ class Answer {
   session: Session | undefined;
   /** The token that the client has, so that an unchanged one is not sent again. */
   known: string | undefined;
+  /** The session's version when it held just what one token says; -1 when several were put together. */
+  knownVersion = -1;
   cookies = true;
   readonly #request: IncomingMessage;
   readonly #shownId: string;
@@ -427,6 +431,7 @@ class Answer {
     if (meta.staleness) {
       head.push(headerNames.staleness, `entries=${meta.staleness.entries}, ms=${Math.round(meta.staleness.ms)}`);
     }
+    if (this.session?.version === this.knownVersion) return head;
     const form = this.session?.toForm();
     if (!form) return head;
     const token = this.#parts.tokens.write(form);
