@@ -259,7 +259,7 @@ export async function simulateData(
 
   // A strong read may have left an entry, which followers take in their own time.
   await clock.advance(1000);
-  const effects = await clock.complete(() => eventsOf([...cluster.nodes.values()], wrong));
+  const effects = await clock.complete(() => eventsOf([...cluster.nodes.values()], clock, wrong));
   const audit = auditEffects(
     attempts,
     effects.map(({ id }) => id),
@@ -331,6 +331,7 @@ function look(tx: unknown, key: string): Counted | undefined {
 /** Events of all partitions, as a reader of the log and as one of the last entries in memory gets them. */
 async function eventsOf(
   nodes: readonly DataNode[],
+  clock: Clock,
   wrong: string[],
 ): Promise<{ key: string; id: string; n: number }[]> {
   const all: { key: string; id: string; n: number }[] = [];
@@ -341,9 +342,18 @@ async function eventsOf(
       const end = new AbortController();
       const { position } = stores.get(partition)!.head;
       const seen: string[] = [];
-      for await (const batch of keyspace.emitted(partition, 1, end.signal)) {
-        for (const { body } of batch.events) seen.push(JSON.stringify(unpack(body)));
-        if (batch.through >= position) end.abort();
+      // As a relay does: goes on where it was interrupted, such as by a link to an engine that lost its power.
+      for (let next = 1, tries = 0; !end.signal.aborted; tries++) {
+        try {
+          for await (const batch of keyspace.emitted(partition, next, end.signal)) {
+            for (const { body } of batch.events) seen.push(JSON.stringify(unpack(body)));
+            next = batch.through + 1;
+            if (batch.through >= position) end.abort();
+          }
+        } catch (thrown) {
+          if (tries === 100) throw thrown;
+          await sleep(clock, 200);
+        }
       }
       if (longest.length > 0 && longest.join() !== seen.join()) wrong.push(`${id} gives other events of ${partition}`);
       if (seen.length >= longest.length) longest = seen;
