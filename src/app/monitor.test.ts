@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { request } from 'node:http';
 import { test } from 'node:test';
 import { sampleCluster } from '../../test/sample-cluster.ts';
@@ -51,7 +52,9 @@ test('refuses foreign host names, writes and unknown paths', async () => {
   await monitor.close();
 });
 
-test('metrics of all processes are one valid exposition; the state tells traffic and failure', async () => {
+const promtool = spawnSync('promtool', ['--version']).error ? undefined : 'promtool';
+
+test('metrics of all processes are one valid exposition; the state tells traffic and failure', async t => {
   const monitor = await open();
   const feed = setInterval(() => cluster.step(20, { failing: true }), 20);
   const events = await fetch(`http://127.0.0.1:${monitor.port}/api/events`);
@@ -67,10 +70,15 @@ test('metrics of all processes are one valid exposition; the state tells traffic
   await reader.cancel();
   assert.ok(state.services.find(({ name }) => name === 'payments')!.errorShare > 0);
   assert.equal(state.keyspaces[0]?.withoutWriter, 0);
-  const families = parsePrometheus(await (await fetch(`http://127.0.0.1:${monitor.port}/metrics`)).text());
+  const exposition = await (await fetch(`http://127.0.0.1:${monitor.port}/metrics`)).text();
+  const families = parsePrometheus(exposition);
   const up = families.get('tandem_member_up')!.samples;
   assert.equal(up.length, 25);
   assert.ok(families.get('tandem_call_duration_seconds')!.samples.some(({ labels }) => labels.service === 'inventory'));
+  if (promtool) {
+    const checked = spawnSync(promtool, ['check', 'metrics'], { input: exposition, encoding: 'utf8' });
+    assert.equal(checked.status, 0, checked.stdout + checked.stderr);
+  } else t.diagnostic('not checked by promtool, which is not installed: apt-get install -y prometheus');
   await monitor.close();
 });
 

@@ -48,8 +48,13 @@ export class Bell {
   async wait(signal: AbortSignal | undefined): Promise<void> {
     if (!this.#rung && !signal?.aborted) {
       await new Promise<void>(resolve => {
-        this.#wake = resolve;
-        signal?.addEventListener('abort', () => resolve(), { once: true });
+        // The signal often lives as long as the process: a listener left behind by each wait would be a leak.
+        const wake = (): void => {
+          signal?.removeEventListener('abort', wake);
+          resolve();
+        };
+        this.#wake = wake;
+        signal?.addEventListener('abort', wake, { once: true });
       });
     }
     this.#rung = false;
