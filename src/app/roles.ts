@@ -22,6 +22,8 @@ export interface RoleSettings {
   readonly host: string;
   readonly port?: number;
   readonly reusePort?: boolean;
+  /** Address of this machine that its processes are reached at by those of others. Default: loopback. */
+  readonly linkHost?: string;
   readonly dashboardToken?: string;
   readonly sessionSecret?: string;
   readonly durability?: 'fsync' | 'os';
@@ -38,7 +40,10 @@ export interface RunningRole {
   close(graceMs: number): Promise<void>;
 }
 
-const link = 'tcp://127.0.0.1:0';
+/** Where this process's link listens: for this machine alone, unless the app has more than one. */
+function linkOf({ linkHost = '127.0.0.1' }: RoleSettings): string {
+  return `tcp://${linkHost.includes(':') ? `[${linkHost}]` : linkHost}:0`;
+}
 
 export async function runRole(role: RoleName, settings: RoleSettings): Promise<RunningRole> {
   const host = systemHost({
@@ -50,8 +55,8 @@ export async function runRole(role: RoleName, settings: RoleSettings): Promise<R
   });
   if (role === 'engine') return runEngine(settings, host);
   const address = required(settings.engineAddress, 'engineAddress');
-  const { engine, close: closeEngine } = await connect(address, host);
-  const common = { id: settings.id, host, engine, engineAddress: address, listen: link };
+  const { engine, close: closeEngine } = await connect(address, settings.id, host);
+  const common = { id: settings.id, host, engine, engineAddress: address, listen: linkOf(settings) };
   const opened = await openRole(role, settings, common).catch(async cause => {
     await closeEngine();
     throw cause;
@@ -130,19 +135,19 @@ function slotOf(id: string): string {
 async function runEngine(settings: RoleSettings, host: Host): Promise<RunningRole> {
   const { openEngineProcess } = await import('./engine.ts');
   const directory = join(required(settings.dataDirectory, 'dataDirectory'), 'engine');
-  const listen = settings.engineAddress ?? link;
+  const listen = settings.engineAddress ?? linkOf(settings);
   const engine = await openEngineProcess({ id: settings.id, host, directory, durability: settings.durability, listen });
   return { info: { address: engine.address }, close: engine.close };
 }
 
-async function connect(address: string, host: Host): Promise<{ engine: Engine; close(): Promise<void> }> {
-  const [{ linkDialer }, { connectEngine }] = await Promise.all([
+async function connect(address: string, name: string, host: Host): Promise<{ engine: Engine; close(): Promise<void> }> {
+  const [{ linkDialer }, { reachEngine }] = await Promise.all([
     import('../communication/link-dialer.ts'),
-    import('../log/remote-engine.ts'),
+    import('../log/reach-engine.ts'),
   ]);
   const { clock, random, logger, meter, transports } = host;
   const dialer = linkDialer({ transports, clock, random, logger, meter });
-  const engine = connectEngine({ dialer, address, clock, random, logger });
+  const engine = await reachEngine({ dialer, address, name, clock, random, logger });
   return {
     engine,
     close: async () => {

@@ -10,7 +10,7 @@ import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
 import { Publisher, unknownTopic } from '../events/publisher.ts';
 import type { Verdict } from '../failure-detection/beat.ts';
-import { connectEngine } from '../log/remote-engine.ts';
+import { reachEngine } from '../log/reach-engine.ts';
 
 /** A verdict counts when it lasts: to kill what was only slow to be heard would be the worse cure. */
 const verdictLastsMs = 2000;
@@ -31,14 +31,15 @@ export interface AppLink {
 export async function openAppLink(
   host: Host,
   engineAddress: string,
+  linkHost: string,
   engineId: () => string | undefined,
   onVerdict: (id: string, verdict: Verdict) => void,
 ): Promise<AppLink> {
   const { clock, random, logger, meter, transports } = host;
   const id = `supervisor-1-${random.id().slice(0, 6)}`;
   const dialer = linkDialer({ transports, clock, random, logger, meter });
-  const engine = connectEngine({ dialer, address: engineAddress, clock, random, logger });
-  const peer = await openPeer({ id, role: 'supervisor', host, engine, listen: 'tcp://127.0.0.1:0' });
+  const engine = await reachEngine({ dialer, address: engineAddress, name: id, clock, random, logger });
+  const peer = await openPeer({ id, role: 'supervisor', host, engine, listen: `tcp://${linkHost}:0` });
   peer.report({ ready: true });
   const { registry, caller } = peer;
   const publisher = new Publisher({ log: engine.log, source: id, clock, random });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { TandemConfig } from '../contract/app-config.ts';
 import { TandemError } from '../core/errors.ts';
+import { isNatsAddress, parseNatsAddress } from '../log/nats-address.ts';
 import { type Invocation, text, texts, UsageError } from './command.ts';
 
 export interface Setting<T> {
@@ -21,12 +22,30 @@ export interface Settings {
   readonly scale: Setting<Readonly<Record<string, number>>>;
   readonly logLevel: Setting<string>;
   readonly zone: Setting<string>;
+  /** `embedded`, or the address of a NATS cluster. */
+  readonly engine: Setting<string>;
+  /** Address of this machine that processes of others reach its own at. */
+  readonly linkHost: Setting<string>;
+  /** Signs session tokens; the same on all machines of an app. Undefined: the data directory's. */
+  readonly secret: string | undefined;
   /** Values of the services' own config that the file holds. */
   readonly services: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
 
 export const configFileName = 'tandem.config.ts';
-const knownKeys = ['files', 'port', 'host', 'data', 'gateways', 'scale', 'logLevel', 'zone', 'services'];
+const knownKeys = [
+  'files',
+  'port',
+  'host',
+  'data',
+  'gateways',
+  'scale',
+  'logLevel',
+  'zone',
+  'engine',
+  'linkHost',
+  'services',
+];
 const levels = ['debug', 'info', 'warn', 'error', 'silent'];
 
 type Environment = Invocation['environment'];
@@ -84,6 +103,9 @@ export function resolveSettings(
     scale: scaleOf(texts(flags, 'scale'), file),
     logLevel: pick('log-level', ['TANDEM_LOG_LEVEL', 'LOG_LEVEL'], 'logLevel', 'info', level),
     zone: pick('zone', ['TANDEM_ZONE'], 'zone', 'local', String),
+    engine: pick('engine', ['TANDEM_ENGINE'], 'engine', 'embedded', engineOf(environment)),
+    linkHost: pick('link-host', ['TANDEM_LINK_HOST'], 'linkHost', '127.0.0.1', String),
+    secret: environment.TANDEM_SECRET || undefined,
     services: file?.services ?? {},
   };
 }
@@ -130,6 +152,24 @@ function whole(least: number, most: number): (raw: unknown) => number {
     const value = Number(raw);
     if (Number.isInteger(value) && value >= least && value <= most && String(raw).trim() !== '') return value;
     throw new Error(`'${String(raw)}' is not a whole number from ${least} to ${most}`);
+  };
+}
+
+/** `nats` alone means the cluster that NATS_URL names, as other programs of NATS use it. */
+function engineOf(environment: Environment): (raw: unknown) => string {
+  return raw => {
+    const given = String(raw);
+    if (given === 'embedded') return given;
+    const address = given === 'nats' ? environment.NATS_URL : given;
+    if (address && isNatsAddress(address)) {
+      parseNatsAddress(address);
+      return address;
+    }
+    throw new Error(
+      given === 'nats'
+        ? 'set NATS_URL to nats://host:4222'
+        : `'${given}' is no engine; write embedded, or nats://host:4222`,
+    );
   };
 }
 

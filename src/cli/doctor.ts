@@ -1,7 +1,11 @@
 /** `tandem doctor`: every setting with its source, and whether the surroundings are fit. Exit code 1 when something is wrong. */
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
+import { silentLogger } from '../core/logger.ts';
+import { systemRandom } from '../core/random.ts';
+import { hidden } from '../log/nats-address.ts';
 import { type Command, dataFlag, type Invocation } from './command.ts';
 import { loadConfigFile, resolveSettings, type Settings } from './config.ts';
 import { ask } from './control.ts';
@@ -13,7 +17,11 @@ import { columns, paint, type Terminal } from './terminal.ts';
 export const command: Command = {
   usage: ['doctor [FILE…] [--data DIR]'],
   summary: 'Checks the configuration (each value and where it came from) and the surroundings; says what to mend.',
-  flags: { data: dataFlag, port: { type: 'string', short: 'p', value: 'N', help: 'Port to check' } },
+  flags: {
+    data: dataFlag,
+    port: { type: 'string', short: 'p', value: 'N', help: 'Port to check' },
+    engine: { type: 'string', value: 'ADDRESS', help: 'Engine to check: embedded, or nats://…' },
+  },
   words: [0, 64],
   run: doctor,
 };
@@ -30,8 +38,11 @@ async function doctor(invocation: Invocation): Promise<number> {
   const { terminal, flags } = invocation;
   const settings = resolveSettings(invocation, await loadConfigFile(process.cwd()));
   const values: (readonly [string, unknown, string])[] = Object.entries(settings)
-    .filter(([name]) => name !== 'services')
-    .map(([name, setting]) => [name, (setting as { value: unknown }).value, (setting as { source: string }).source]);
+    .filter(([name]) => name !== 'services' && name !== 'secret')
+    .map(([name, setting]) => {
+      const { value, source } = setting as { value: unknown; source: string };
+      return [name, name === 'engine' ? hidden(String(value)) : value, source];
+    });
   const findings: Finding[] = [nodeVersion(), dataDirectory(settings.data.value), ...(await runningApp(settings))];
   if (settings.files.value.length > 0) {
     try {
@@ -145,13 +156,45 @@ async function runningApp(settings: Settings): Promise<Finding[]> {
             ? `${processes.length} processes, all ready`
             : ill.map(({ name, state, failure }) => `${name} ${state}${failure ? ` (${failure})` : ''}`).join(', '),
       },
-      {
-        check: 'engine',
-        ok: engine?.state === 'ready',
-        says: `${engine?.info.address ?? 'none'} is ${engine?.state ?? 'missing'}`,
-      },
+      settings.engine.value === 'embedded'
+        ? {
+            check: 'engine',
+            ok: engine?.state === 'ready',
+            says: `${engine?.info.address ?? 'none'} is ${engine?.state ?? 'missing'}`,
+          }
+        : await clusterFinding(settings.engine.value),
     ];
   } catch (failure) {
     return [{ check: 'app', ok: false, says: `its supervisor does not answer: ${TandemError.from(failure).message}` }];
+  }
+}
+
+/** Healthy is a cluster that takes an append in time, whatever it says of itself. */
+async function clusterFinding(address: string): Promise<Finding> {
+  const clock = systemClock;
+  try {
+    const { openNatsEngine } = await import('../log/nats-engine.ts');
+    const engine = await openNatsEngine({
+      address,
+      name: 'tandem doctor',
+      clock,
+      random: systemRandom,
+      logger: silentLogger,
+    });
+    try {
+      const deadline = clock.monotonic() + 5000;
+      const result = await engine.log.append('doctor', 'any', [Buffer.from('alive')], { deadline });
+      const took = Math.round(clock.monotonic() - (deadline - 5000));
+      const ok = result.kind === 'appended';
+      return {
+        check: 'engine',
+        ok,
+        says: `${hidden(address)}: ${ok ? `an append took ${took} ms` : 'an append is in doubt'}`,
+      };
+    } finally {
+      await engine.close();
+    }
+  } catch (failure) {
+    return { check: 'engine', ok: false, says: TandemError.from(failure).message };
   }
 }

@@ -18,26 +18,30 @@ export interface SpecOptions {
 export function processSpecs(options: SpecOptions): ProcessSpec[] {
   const { settings, services, data, port, dashboardPort, dashboardToken, wanted } = options;
   const host = settings.host.value;
+  const cluster = settings.engine.value === 'embedded' ? undefined : settings.engine.value;
+  const addressOf = (engine: Readonly<Record<string, string>>): string | undefined => cluster ?? engine.address;
   const common = {
     host,
     logLevel: settings.logLevel.value,
     logFormat: 'json',
     zone: settings.zone.value,
     dataDirectory: data.path,
-    sessionSecret: data.secret,
+    sessionSecret: settings.secret ?? data.secret,
+    linkHost: settings.linkHost.value,
   };
   const count = (name: string, fallback: number): number => {
     const given = settings.scale.value[name];
     return (settings.scale.source === '--scale' ? given : undefined) ?? wanted[name] ?? given ?? fallback;
   };
+  const engine: ProcessSpec = {
+    name: 'engine',
+    role: 'engine',
+    instances: 1,
+    // A restarted engine keeps its address: everybody else knows it.
+    settings: ({ id, former }) => ({ ...common, id, engineAddress: former.address }),
+  };
   return [
-    {
-      name: 'engine',
-      role: 'engine',
-      instances: 1,
-      // A restarted engine keeps its address: everybody else knows it.
-      settings: ({ id, former }) => ({ ...common, id, engineAddress: former.address }),
-    },
+    ...(cluster ? [] : [engine]),
     {
       name: 'naming',
       role: 'naming',
@@ -45,7 +49,7 @@ export function processSpecs(options: SpecOptions): ProcessSpec[] {
       settings: ({ id, engine, former }) => ({
         ...common,
         id,
-        engineAddress: engine.address,
+        engineAddress: addressOf(engine),
         port: former.address ? Number(former.address.slice(former.address.lastIndexOf(':') + 1)) : 0,
       }),
     },
@@ -57,7 +61,7 @@ export function processSpecs(options: SpecOptions): ProcessSpec[] {
         ...common,
         id,
         host: '127.0.0.1',
-        engineAddress: engine.address,
+        engineAddress: addressOf(engine),
         port: dashboardPort,
         dashboardToken,
       }),
@@ -66,7 +70,7 @@ export function processSpecs(options: SpecOptions): ProcessSpec[] {
       name: 'gateway',
       role: 'gateway',
       instances: count('gateway', settings.gateways.value),
-      settings: ({ id, engine }) => ({ ...common, id, engineAddress: engine.address, port, reusePort: true }),
+      settings: ({ id, engine }) => ({ ...common, id, engineAddress: addressOf(engine), port, reusePort: true }),
     },
     ...services.map(
       (service): ProcessSpec => ({
@@ -76,7 +80,7 @@ export function processSpecs(options: SpecOptions): ProcessSpec[] {
         settings: ({ id, engine }) => ({
           ...common,
           id,
-          engineAddress: engine.address,
+          engineAddress: addressOf(engine),
           file: service.file,
           service: service.name,
           serviceConfig: settings.services[service.name] ?? {},

@@ -1,10 +1,12 @@
 /** `tandem up`: the app as processes on this machine, under a supervisor, until Ctrl-C. */
 import { writeSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { systemHost } from '../app/host.ts';
 import { every, systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { secretText, systemRandom } from '../core/random.ts';
+import { hidden } from '../log/nats-address.ts';
 import { nodeSpawner } from '../recovery/node-spawner.ts';
 import { processBirth } from '../recovery/process-birth.ts';
 import { openRecordFiles } from '../recovery/record-files.ts';
@@ -55,6 +57,16 @@ export const command: Command = {
       help: 'Least level of records: debug, info, warn, error, silent (default info)',
     },
     zone: { type: 'string', value: 'NAME', help: 'Failure zone of this machine' },
+    engine: {
+      type: 'string',
+      value: 'ADDRESS',
+      help: 'embedded (default), or a NATS cluster: nats://a:4222,b:4222?monitor=http://a:8222,http://b:8222',
+    },
+    'link-host': {
+      type: 'string',
+      value: 'HOST',
+      help: 'Address of this machine that processes of others reach its own at (default 127.0.0.1)',
+    },
     json: jsonLines,
   },
   words: [0, 64],
@@ -89,6 +101,8 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
   const files = settings.files.value.map(file => resolve(file));
   const services = await inspectFiles(files, settings.services);
   checkScale(settings, services);
+  const cluster = settings.engine.value === 'embedded' ? undefined : settings.engine.value;
+  if (cluster) await checkCluster(cluster);
   const records = openRecordFiles(`${data.path}/records`);
   const adoption = adoptable(former);
   const doors = await chooseDoors(settings, adoption);
@@ -103,6 +117,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
   });
   const supervisor = new Supervisor({
     specs,
+    ...(cluster ? { node: nodeName() } : {}),
     spawner: nodeSpawner({
       script: ownScript(),
       execArgv: inheritedArguments(process.execArgv),
@@ -170,7 +185,8 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     const engine = () => supervisor.list().find(({ role }) => role === 'engine');
     link = await openAppLink(
       host,
-      engine()?.info.address ?? '',
+      cluster ?? engine()?.info.address ?? '',
+      settings.linkHost.value,
       () => engine()?.id,
       (id, verdict) => supervisor.report(id, verdict),
     );
@@ -190,7 +206,12 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
       hint: 'Ctrl-C drains and stops. From another terminal: tandem ps, logs, call, scale, doctor.',
     };
     const { gatewayUrl, dashboardUrl, dns } = status;
-    supervisor.setFacts({ gatewayUrl, dashboardUrl, dns, engine: infoOf(supervisor, 'engine').address });
+    supervisor.setFacts({
+      gatewayUrl,
+      dashboardUrl,
+      dns,
+      engine: cluster ? hidden(cluster) : infoOf(supervisor, 'engine').address,
+    });
     terminal.out(json ? JSON.stringify({ kind: 'up', ...status }) : statusBlock(terminal, status));
     return await ended.promise;
   } catch (failure) {
@@ -204,6 +225,23 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     await link?.close().catch(() => {});
     await server?.close(200);
   }
+}
+
+/** Opens it once with all checks, so that what it lacks is said before anything starts. @throws CONFIG, UNSUPPORTED, UNAVAILABLE */
+async function checkCluster(address: string): Promise<void> {
+  const { openNatsEngine } = await import('../log/nats-engine.ts');
+  const { logger } = systemHost({ id: 'supervisor', write: () => {}, level: 'silent' });
+  const engine = await openNatsEngine({ address, name: 'tandem up', clock: systemClock, random: systemRandom, logger });
+  await engine.close();
+}
+
+/** This machine in ids and DNS names. */
+function nodeName(): string {
+  const name = hostname()
+    .toLowerCase()
+    .replace(/\..*$/, '')
+    .replace(/[^a-z0-9-]/g, '');
+  return name || 'node';
 }
 
 /** The first time drains, the second time kills. */

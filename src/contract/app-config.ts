@@ -13,6 +13,10 @@ export interface TandemConfig {
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   /** The machine's failure zone, for placement. */
   readonly zone?: string;
+  /** `embedded` (default), or a NATS cluster: `nats://a:4222,b:4222,c:4222?app=shop&monitor=http://a:8222,…`. */
+  readonly engine?: string;
+  /** Address of this machine that processes of other machines reach its own at. Default: loopback. */
+  readonly linkHost?: string;
   /** Values of the services' own `config`, by service. */
   readonly services?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }

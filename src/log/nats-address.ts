@@ -54,7 +54,11 @@ export function parseNatsAddress(address: string): NatsAddress {
   };
 }
 
+/** The address without user and password, for people. */
+export function hidden(address: string): string {
+  return address.replace(/\/\/[^@/]*@/, '//…@');
+}
+
 function wrong(address: string, why: string): TandemError {
-  // What stands before the @ may be a password.
-  return new TandemError('CONFIG', `engine address '${address.replace(/\/\/[^@/]*@/, '//…@')}': ${why}`);
+  return new TandemError('CONFIG', `engine address '${hidden(address)}': ${why}`);
 }

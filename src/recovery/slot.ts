@@ -39,6 +39,8 @@ export interface ProcessSpec {
 export type SlotState = 'idle' | 'starting' | 'ready' | 'pausing' | 'failed' | 'stopping' | 'stopped';
 
 export interface SlotHost {
+  /** Part of each id where one app runs on several machines, so that two of them never have the same places. */
+  readonly node: string | undefined;
   readonly spawner: Spawner;
   readonly clock: Clock;
   readonly random: Random;
@@ -90,7 +92,7 @@ export class Slot {
       return;
     }
     const { clock, random, spawner } = this.#host;
-    this.id = `${this.name}-${random.id().slice(0, 6)}`;
+    this.id = `${this.name}${this.#host.node === undefined ? '' : `-${this.#host.node}`}-${random.id().slice(0, 6)}`;
     this.failure = undefined;
     this.startedAt = clock.now();
     this.#bornMs = clock.monotonic();

@@ -37,6 +37,8 @@ export interface SupervisorOptions {
   readonly onEvent?: ((event: StoryEvent) => void) | undefined;
   readonly policy?: Partial<RestartPolicy> | undefined;
   readonly startTimeoutMs?: number | undefined;
+  /** This machine's name, where one app runs on several. */
+  readonly node?: string | undefined;
 }
 
 export interface ProcessView {
@@ -81,6 +83,7 @@ export class Supervisor {
     }
     const { spawner, clock, random } = options;
     this.#host = {
+      node: options.node,
       spawner,
       clock,
       random,

@@ -40,6 +40,8 @@ const nothing: Omit<LogEntry, 'epoch' | 'time'> = { parent: '', author: '', writ
 /** Errors after which trying again cannot help. */
 const fatal = new Set(['LOG_LOST', 'CONFIG', 'CORRUPT', 'UNSUPPORTED']);
 const readBytes = 1_048_576;
+/** Between two reads of an engine whose replicas lag. */
+const rereadMs = 5;
 
 export function logName(service: string, partition: number): string {
   return `state/${service}/${partition}`;
@@ -142,15 +144,23 @@ export class Replica {
   /** Reads the log up to `target` at least, without waiting for the follower. */
   async catchUp(target: number, deadline: number): Promise<void> {
     this.noteTail(target);
+    let asked: number | undefined;
     while (this.head.position < target) {
       const entries = await this.#options.engine.log.read(this.log, this.head.position + 1, readBytes, { deadline });
-      if (entries.length === 0) {
-        const tail = await this.#barrier();
-        if (tail < this.head.position) throw this.#lost(tail);
-        if (tail < target) return; // the hint was no barrier
+      if (entries.length > 0) {
+        await this.#take(entries);
         continue;
       }
-      await this.#take(entries);
+      // The hint was no barrier, or who answered lags behind.
+      if (asked === undefined) {
+        asked = await this.#barrier();
+        if (asked < this.head.position) throw this.#lost(asked);
+        if (asked < target) return;
+      }
+      if (this.#options.clock.monotonic() >= deadline)
+        throw new TandemError('DEADLINE_EXCEEDED', `${this.log} was not read up to ${target} in time`);
+      await sleep(this.#options.clock, rereadMs, this.#stop.signal);
+      if (this.#stop.signal.aborted) throw new TandemError('CLOSED', `the replica of ${this.log} was closed`);
     }
   }
 
@@ -169,7 +179,7 @@ export class Replica {
         await this.#begin();
         if (this.#stop.signal.aborted) return;
         if (signal.aborted) continue;
-        if (this.head.position === 0) this.#again('the log seems empty');
+        if (this.head.hash === '') this.#again('the log has no beginning yet');
         this.#state = 'ready';
         this.#waiters.advance(this.head.position);
         attempt = 0;

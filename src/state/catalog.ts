@@ -35,12 +35,9 @@ export async function checkCatalog(options: CatalogOptions): Promise<void> {
       if (found !== partitions) throw wrongPartitions(service, partitions, found);
       return;
     }
-    // Only a log that is empty for sure is begun; a beginning of unknown fate is read in the next round.
-    const tail = await engine.log.barrier(log, at());
-    if (tail === seen) {
-      const result = await engine.log.append(log, tail, [pack([mapFormat, 1, partitions])], at());
-      if (result.kind === 'appended') return;
-    }
+    // It lands only where all before it was read and said nothing; a beginning of unknown fate is read in the next round.
+    const result = await engine.log.append(log, seen, [pack([mapFormat, 1, partitions])], at());
+    if (result.kind === 'appended') return;
     await sleep(clock, backoffMs(random, attempt, 5, 500));
   }
 }

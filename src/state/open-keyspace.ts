@@ -272,7 +272,8 @@ class OpenKeyspace implements Keyspace {
       partition: number,
       ready: replica.ready && !this.#draining,
       epoch: writing && replica.ready ? replica.head.epoch : 0,
-      position: replica.head.position,
+      // Barriers alone are no data: who holds nothing else knows of no log that could be lost.
+      position: replica.head.hash === '' ? 0 : replica.head.position,
     }));
   }
 
