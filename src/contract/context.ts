@@ -40,7 +40,11 @@ export interface TxTable<V, I extends string = never> {
 }
 export type Tx<T> = { readonly [K in keyof T]: T[K] extends Table<infer V, infer I> ? TxTable<V, I> : never } & {
   /** Publishes in the same commit: both happen or neither. */
-  emit<E>(topic: Topic<E>, event: E): void;
+  /**
+   * With `delay` it is kept with the data and published when so much time has passed on the partition's clock, once, whoever
+   * writes the partition by then.
+   */
+  emit<E>(topic: Topic<E>, event: E, options?: { readonly delay?: Duration }): void;
   /** The partition's clock in ms: never goes back, the same for all replicas. */
   readonly now: number;
   /** [0, 1); fresh at each run. */

@@ -3,6 +3,8 @@
  * partition's clock, and what happens then is a transaction of the writer's with ordinary effects, so all replicas see it at
  * one position of the log, watchers and indexes too, and whoever is the writer by then does it once.
  */
+import { pack, unpack } from '../replication/codec.ts';
+import type { Emitted } from '../replication/entry.ts';
 import type { Overlay, RawTx, Rows } from './overlay.ts';
 import { expiryOf } from './table-codec.ts';
 
@@ -52,6 +54,23 @@ export const rowExpires: Due = ({ rows, now }, name) => {
   const key = name.slice(end + 1);
   const row = rows.get(table, key);
   if (row && expiryOf(row) <= now) rows.set(table, key, undefined);
+};
+
+/** An event that is published later: kept as a row until then. `name` tells two of one moment apart. */
+export function eventFallsDue(rows: Overlay, atMs: number, name: string, event: Emitted): void {
+  const { topic, partitions, key, body, traceparent } = event;
+  fallsDue(rows, atMs, 'event', name, pack([topic, partitions, key, body, traceparent ?? null]));
+}
+
+export const eventGoesOut: Due = (tx, _name, value) => {
+  const [topic, partitions, key, body, traceparent] = unpack(value) as [
+    string,
+    number,
+    string,
+    Uint8Array,
+    string | null,
+  ];
+  tx.emit({ topic, partitions, key, body, traceparent: traceparent ?? undefined });
 };
 
 /** A number as text that sorts as the number does. */

@@ -8,7 +8,7 @@ import { snapshotPositions, writeSnapshot } from '../replication/snapshot.ts';
 import type { ReplicaStore } from '../replication/store.ts';
 import { waitFor } from '../replication/waiters.ts';
 import { Barrier } from './barrier.ts';
-import { type Due, doDue, nextDue, rowExpires } from './due.ts';
+import { type Due, doDue, eventGoesOut, nextDue, rowExpires } from './due.ts';
 import { EmittedRing } from './emitted-ring.ts';
 import type { KeyspaceOptions, RequestKey, StateSettings, SystemOptions, SystemPart } from './keyspace.ts';
 import type { RawTx } from './overlay.ts';
@@ -39,7 +39,10 @@ export interface Committed {
   readonly position: number;
 }
 
-const dueKinds: ReadonlyMap<string, Due> = new Map([['row', rowExpires]]);
+const dueKinds: ReadonlyMap<string, Due> = new Map([
+  ['row', rowExpires],
+  ['event', eventGoesOut],
+]);
 
 /** A follower further behind than this installs a snapshot instead of holding the log. */
 const followerEntriesMax = 100_000;

@@ -4,8 +4,9 @@ import { test } from 'node:test';
 import type { Tx } from '../contract/context.ts';
 import { type Table, table } from '../contract/table.ts';
 import type { AnySchema } from '../core/schema.ts';
+import { unpack } from '../replication/codec.ts';
 import type { DataNode } from '../simulation/data-cluster.ts';
-import { anything, type Rig, rig } from './fixture.test.ts';
+import { anything, type Rig, rig, sold } from './fixture.test.ts';
 import { pageRowsMax } from './queries.ts';
 
 interface Order {
@@ -89,6 +90,33 @@ test('a row whose life is over is not seen by a transaction, even before it was 
     return [tx.stock.get('a'), [...tx.stock.scan('')].map(([key]) => key)];
   });
   assert.deepEqual(seen, [undefined, ['b']]);
+});
+
+test('an event with a delay goes out once, in its time, whoever writes by then', async () => {
+  const world = rig();
+  const [x, y] = await world.start('x', 'y');
+  const emit = (tx: Tx<Orders>, n: number, delay?: '10s' | '20s'): void =>
+    (tx.emit as (topic: unknown, event: unknown, options?: object) => void)(sold, { key: 'k', n }, delay && { delay });
+  await change(world, x!, tx => {
+    emit(tx, 2, '20s');
+    emit(tx, 1, '10s');
+    emit(tx, 0);
+  });
+  const seen: number[] = [];
+  const end = new AbortController();
+  void (async () => {
+    for await (const { events } of y!.keyspace.emitted(0, 1, end.signal))
+      for (const event of events) seen.push((unpack(event.body) as { n: number }).n);
+  })();
+  await world.clock.advance(9000);
+  assert.deepEqual(seen, [0]);
+  await world.clock.advance(3000);
+  assert.deepEqual(seen, [0, 1]);
+  const writer = x!.keyspace.isWriter(0) ? x! : y!;
+  if (writer === x) x!.kill();
+  await world.clock.advance(30_000);
+  assert.deepEqual(seen, [0, 1, 2]);
+  end.abort();
 });
 
 test('rows are found by an index at every replica, and in a transaction with its own changes', async () => {

@@ -9,7 +9,7 @@ import type { Random } from '../core/random.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { pack, unpack } from '../replication/codec.ts';
 import { compareKeys } from '../replication/memory-store.ts';
-import { fallsDue, fallsDueNoMore } from './due.ts';
+import { eventFallsDue, fallsDue, fallsDueNoMore } from './due.ts';
 import { findKeys } from './indexes.ts';
 import type { SystemTx } from './keyspace.ts';
 import type { RawTx } from './overlay.ts';
@@ -27,7 +27,11 @@ export function userTx<T extends Tables>(raw: RawTx, context: TxContext): Tx<T> 
   const tx: Record<string, unknown> = {
     now: raw.now,
     random: () => context.random.next(),
-    emit: (topic: Topic, event: unknown) => raw.emit(encodeEvent(topic, event, context.traceparent)),
+    emit: (topic: Topic, event: unknown, options?: { readonly delay?: Duration }) => {
+      const emitted = encodeEvent(topic, event, context.traceparent);
+      if (options?.delay === undefined) raw.emit(emitted);
+      else eventFallsDue(raw.rows, raw.now + durationMs(options.delay), context.random.id(), emitted);
+    },
   };
   for (const [name, codec] of context.codecs) tx[name] = new UserTable(codec, raw, context);
   return tx as Tx<T>;
