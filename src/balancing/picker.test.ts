@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { seededRandom } from '../core/random.ts';
 import { leastConnections } from './least-connections.ts';
 import { pickerSuite } from './picker.contract-suite.ts';
-import { openPicker, strategies } from './picker.ts';
+import { openPicker, strategies } from './strategy.ts';
 
 for (const strategy of strategies) pickerSuite(strategy, options => openPicker(strategy, options));
 

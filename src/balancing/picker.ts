@@ -3,8 +3,6 @@
  * outside of what it is given. What may be given (ready, not ejected, offers the method) is decided before it.
  */
 import type { Random } from '../core/random.ts';
-import { leastConnections } from './least-connections.ts';
-import { roundRobin } from './round-robin.ts';
 
 export interface Picker<T> {
   /** @param candidates Not empty. May change between calls; the same array again means that nothing changed. */
@@ -15,11 +13,4 @@ export interface PickerOptions<T> {
   /** Calls that this process has open at the target. */
   readonly inflight: (target: T) => number;
   readonly random: Random;
-}
-
-export type Strategy = 'round-robin' | 'least-connections';
-export const strategies: readonly Strategy[] = ['round-robin', 'least-connections'];
-
-export function openPicker<T>(strategy: Strategy, options: PickerOptions<T>): Picker<T> {
-  return strategy === 'round-robin' ? roundRobin(options) : leastConnections(options);
 }

@@ -2,7 +2,8 @@
  * The client side of a call: finds the method, picks an instance, sends, and repeats what may be repeated until an
  * answer, the deadline, or the retry budget ends it. All tries of a call carry the same request id (data core, rule 15).
  */
-import { openPicker, type Picker, type Strategy } from '../balancing/picker.ts';
+import type { Picker } from '../balancing/picker.ts';
+import { openPicker, type Strategy } from '../balancing/strategy.ts';
 import type { MethodForm } from '../contract/descriptor.ts';
 import { didYouMean } from '../contract/did-you-mean.ts';
 import type { Dialer, Reply, SendOptions } from '../core/channel.ts';

@@ -1,6 +1,6 @@
 /** A call as the rooms above ask for it, and its answer. */
 
-import type { Strategy } from '../balancing/picker.ts';
+import type { Strategy } from '../balancing/strategy.ts';
 import type { AnswerMeta } from '../contract/call.ts';
 import type { Consistency } from '../contract/method.ts';
 import type { Priority, Reply, SendOptions } from '../core/channel.ts';

@@ -5,9 +5,6 @@
 import type { Clock } from '../core/clock.ts';
 import type { Beat, PartitionBeat } from './beat.ts';
 
-export { startBeatsInLoop } from './beats-in-loop.ts';
-export { startBeats } from './start-beats.ts';
-
 /** Fixed for the life of the process. */
 export type BeatIdentity = Pick<
   Beat,

@@ -5,29 +5,14 @@
  * pages: Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020).
  */
 import { join } from 'node:path';
-import type { Clock } from '../core/clock.ts';
-import type { Disk } from '../core/disk.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import type { Logger } from '../core/logger.ts';
-import type { Random } from '../core/random.ts';
-import { EmbeddedLog } from './embedded-log.ts';
+import { type EmbeddedEngineOptions, EmbeddedLog } from './embedded-log.ts';
 import type { Engine } from './engine.ts';
 import { openMetadata } from './engine-metadata.ts';
 import { FileBlobs } from './file-blobs.ts';
 import { LocalBus } from './local-bus.ts';
 import { recover } from './recovery.ts';
-export interface EmbeddedEngineOptions {
-  readonly directory: string;
-  readonly disk: Disk;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  /** `fsync` (default): acknowledged means on disk. `os`: in the page cache, so that a power failure may lose the last moments. */
-  readonly durability?: 'fsync' | 'os';
-  /** Default 8 MiB. */
-  readonly segmentBytes?: number;
-}
 
 /** @throws CONFLICT (in use), CORRUPT (damage), CONFIG (read-only, newer format). */
 export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promise<Engine> {

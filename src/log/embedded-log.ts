@@ -1,6 +1,9 @@
+import type { Clock } from '../core/clock.ts';
+import type { Disk } from '../core/disk.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import type { EmbeddedEngineOptions } from './embedded-engine.ts';
+import type { Logger } from '../core/logger.ts';
+import type { Random } from '../core/random.ts';
 import type { AppendResult, EngineOptions, Entry, Log, LogInfo } from './engine.ts';
 import { EntryCache } from './entry-cache.ts';
 import { LogIndex, locationOf, offsetOf, segmentOf } from './log-index.ts';
@@ -14,6 +17,18 @@ import {
 } from './record-format.ts';
 import { directoryBody, type recover } from './recovery.ts';
 import { createSegment, type Segment, segmentBytes } from './segments.ts';
+
+export interface EmbeddedEngineOptions {
+  readonly directory: string;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** `fsync` (default): acknowledged means on disk. `os`: in the page cache, so that a power failure may lose the last moments. */
+  readonly durability?: 'fsync' | 'os';
+  /** Default 8 MiB. */
+  readonly segmentBytes?: number;
+}
 
 /** A record of the batch that is being gathered. */
 interface Placed {

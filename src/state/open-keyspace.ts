@@ -29,9 +29,9 @@ import type {
 import { Partition } from './partition.ts';
 import { answerRemote, type RemoteForm, RemoteReads } from './remote-reads.ts';
 import { Roster } from './roster.ts';
-import { CallScope, type RowCodec } from './scope.ts';
+import { CallScope } from './scope.ts';
 import { isClockOff, isReadyReplica, succession } from './succession.ts';
-import { expiryOf, TableCodec } from './table-codec.ts';
+import { expiryOf, type RowCodec, TableCodec } from './table-codec.ts';
 
 export const stateDefaults: StateSettings = {
   snapshotEntries: 10_000,

@@ -6,7 +6,7 @@ import type { PageOptions } from '../contract/context.ts';
 import { compareKeys } from '../replication/memory-store.ts';
 import type { ReplicaStore } from '../replication/store.ts';
 import { indexPrefix, indexTable } from './indexes.ts';
-import type { RowCodec } from './scope.ts';
+import type { RowCodec } from './table-codec.ts';
 
 /** Rows of a table by the beginning of their key, or by what an index files them under. */
 export interface Range {

@@ -19,16 +19,9 @@ import type { Partition } from './partition.ts';
 import { merged, pages, type Range, type RowOf, readPage } from './queries.ts';
 import { untilFresh } from './reads.ts';
 import type { RemoteReads } from './remote-reads.ts';
-import type { TableCodec } from './table-codec.ts';
+import type { RowCodec, TableCodec } from './table-codec.ts';
 import { checkIndex, checkKey, userTx } from './tx.ts';
 import { Bell } from './watch.ts';
-
-/** What reads need of a table. */
-export interface RowCodec<V = unknown> {
-  decode(bytes: Uint8Array, timeMs: number): V | undefined;
-  /** Undefined where only the asker knows them. */
-  readonly indexes?: TableCodec['indexes'];
-}
 
 export interface ScopeContext {
   readonly codecs: ReadonlyMap<string, RowCodec>;

@@ -9,6 +9,13 @@ import { type AnySchema, validate } from '../core/schema.ts';
 import { pack, unpack } from '../replication/codec.ts';
 import type { Emitted } from '../replication/entry.ts';
 
+/** What reads need of a table. */
+export interface RowCodec<V = unknown> {
+  decode(bytes: Uint8Array, timeMs: number): V | undefined;
+  /** Undefined where only the asker knows them. */
+  readonly indexes?: TableCodec['indexes'];
+}
+
 export class TableCodec {
   readonly name: string;
   readonly #table: Table<unknown, string>;
