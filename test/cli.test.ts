@@ -230,6 +230,40 @@ test('logs shows the records of all or of one, follows new ones, and ends at Ctr
   for (const line of following.out().trimEnd().split('\n')) JSON.parse(line);
 });
 
+test('table show says where data lies, who writes it and that the copies are whole', async () => {
+  interface Shown {
+    readonly partitions: readonly {
+      readonly service: string;
+      readonly partition: number;
+      readonly writer: string;
+      readonly tail: number;
+      readonly bytes: number;
+      readonly copies: readonly { readonly instance: string; readonly ready: boolean; readonly position: number }[];
+    }[];
+  }
+  const look = () => json<Shown>(0, 'table', 'show', 'stock');
+  // Copies tell where they are with each heartbeat.
+  const { partitions } = await until('the copies to have told of all', async () => {
+    const shown = await look();
+    return shown.partitions.every(({ tail, copies }) => copies.every(({ position }) => position === tail)) && shown;
+  });
+  assert.deepEqual(
+    partitions.map(({ service, partition }) => [service, partition]),
+    [
+      ['stock', 0],
+      ['stock', 1],
+    ],
+  );
+  for (const { writer, tail, bytes, copies } of partitions) {
+    assert.match(writer, /^stock-1-/);
+    assert.ok(tail > 0 && bytes > 0);
+    assert.deepEqual(copies, [{ instance: writer, ready: true, position: tail }]);
+  }
+  assert.match(await plain(0, 'table', 'show'), /PARTITION.*WRITER.*COPIES\nstock +0 +stock-1-/);
+  assert.match(await plain(1, 'table', 'show', 'hello'), /no running service 'hello' keeps data/);
+  assert.match(await plain(2, 'table', 'list'), /it knows: show/);
+});
+
 test('scale adds instances that answer, and those that leave finish what they took on', async () => {
   const { gatewayUrl } = await json<Listing>(0, 'ps');
   assert.deepEqual(await json(0, 'scale', 'hello=3'), { scaled: [{ name: 'hello', count: 3 }] });

@@ -9,8 +9,10 @@ import { every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
 import { Publisher, unknownTopic } from '../events/publisher.ts';
-import type { Verdict } from '../failure-detection/beat.ts';
+import type { Member, Verdict } from '../failure-detection/beat.ts';
+import type { Log } from '../log/engine.ts';
 import { reachEngine } from '../log/reach-engine.ts';
+import { logName } from '../replication/replica.ts';
 
 /** A verdict counts when it lasts: to kill what was only slow to be heard would be the worse cure. */
 const verdictLastsMs = 2000;
@@ -18,9 +20,24 @@ const verdictLastsMs = 2000;
 /** The engine carries the bus, so no beat tells that it hangs: it is asked. Three silences of this long condemn it. */
 const probe = { intervalMs: 1000, timeoutMs: 3000, silencesMax: 3 } as const;
 
+/** One partition of a service's data, as the log and the heartbeats tell. */
+export interface PartitionView {
+  readonly service: string;
+  readonly partition: number;
+  /** Instance that writes it; undefined while none says so. */
+  readonly writer: string | undefined;
+  /** Last and first position of the log, and the bytes in between. */
+  readonly tail: number;
+  readonly first: number;
+  readonly bytes: number;
+  readonly copies: readonly { readonly instance: string; readonly ready: boolean; readonly position: number }[];
+}
+
 export interface AppLink {
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
   publish(topic: string, event: unknown, timeoutMs: number): Promise<void>;
+  /** The partitions of a service, or of all that keep data. */
+  tables(service: string | undefined, timeoutMs: number): Promise<readonly PartitionView[]>;
   /** What `service.subscription` gave up on, up to `limit`. */
   deadLetters(subscription: string, limit: number, timeoutMs: number): Promise<readonly DeadLetter[]>;
   /** Sends up to `limit` of them into their topic again; answers how many. */
@@ -110,6 +127,17 @@ export async function openAppLink(
       }
       await publisher.publishRaw(name, topic.partitions, String(key), event, clock.monotonic() + timeoutMs, undefined);
     },
+    async tables(wanted, timeoutMs) {
+      const deadline = clock.monotonic() + timeoutMs;
+      const views: Promise<PartitionView>[] = [];
+      for (const service of registry.services()) {
+        const count = registry.descriptor(service)?.keyspace?.partitions ?? 0;
+        if (wanted !== undefined && service !== wanted) continue;
+        for (let partition = 0; partition < count; partition++)
+          views.push(partitionView(service, partition, registry.instances(service), engine.log, deadline));
+      }
+      return Promise.all(views);
+    },
     async deadLetters(subscription, limit, timeoutMs) {
       const found: DeadLetter[] = [];
       for await (const { letter } of readDeadLetters(lettersOf(subscription, timeoutMs))) {
@@ -127,4 +155,28 @@ export async function openAppLink(
       await dialer.close();
     },
   };
+}
+
+async function partitionView(
+  service: string,
+  partition: number,
+  members: readonly Member[],
+  log: Log,
+  deadline: number,
+): Promise<PartitionView> {
+  const info = await log.info(logName(service, partition), { deadline }).catch(cause => {
+    if (TandemError.from(cause).code === 'NOT_FOUND') return { tail: 0, first: 1, bytes: 0 };
+    throw cause;
+  });
+  let writer: string | undefined;
+  let epoch = 0;
+  const copies: PartitionView['copies'][number][] = [];
+  for (const { beat } of members) {
+    const line = beat.partitions.find(each => each.partition === partition);
+    if (!line) continue;
+    copies.push({ instance: beat.id, ready: line.ready, position: line.position });
+    if (line.epoch > epoch) [writer, epoch] = [beat.id, line.epoch];
+  }
+  copies.sort((a, b) => (a.instance < b.instance ? -1 : 1));
+  return { service, partition, writer, tail: info.tail, first: info.first, bytes: info.bytes, copies };
 }

@@ -16,6 +16,7 @@ import { systemRandom } from '../core/random.ts';
 import type { DeadLetter } from '../events/dead-letters.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
+import type { PartitionView } from './app-link.ts';
 
 export interface ControlMethods {
   $ps: {
@@ -33,6 +34,10 @@ export interface ControlMethods {
   $deadLetters: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
     output: readonly DeadLetter[];
+  };
+  $tables: {
+    input: { readonly service: string | undefined; readonly timeoutMs: number };
+    output: readonly PartitionView[];
   };
   $redrive: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };

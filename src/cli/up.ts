@@ -177,6 +177,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
         return null;
       },
       $deadLetters: ({ subscription, limit, timeoutMs }) => linked(link).deadLetters(subscription, limit, timeoutMs),
+      $tables: ({ service, timeoutMs }) => linked(link).tables(service ?? undefined, timeoutMs),
       $redrive: ({ subscription, limit, timeoutMs }) => linked(link).redrive(subscription, limit, timeoutMs),
     });
     await supervisor.start(former);
