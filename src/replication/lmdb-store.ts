@@ -1,11 +1,14 @@
 /**
  * Replicas in LMDB: one environment per instance, one database in it per partition. Commits are not synced, because a replica
- * is a cache of the log (data core, rule 22): a process that is killed loses nothing (the pages are the kernel's), and after
- * the machine went down (another boot id) the whole directory is thrown away and rebuilt.
+ * is a cache of the log (data core, rule 22), and they are gathered: changes of all partitions wait in memory, seen by every
+ * read, and enter LMDB together in one transaction, rows and heads at once. A commit of LMDB costs as much as dozens of rows.
+ * So a process that is killed loses the last few changes (never half of one, never a partition's identity), which its
+ * successor reads from the log; after the machine went down (another boot id) the whole directory is thrown away and rebuilt.
  */
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
+import { TandemError } from '../core/errors.ts';
 import { pack, unpack } from './codec.ts';
 import { Digest } from './digest.ts';
 import {
@@ -25,6 +28,11 @@ type Rows = Database<Uint8Array, RowKey>;
 /** Where the head is kept; no table has an empty name. */
 const headKey: RowKey = ['', 'head'];
 const databasesMax = 4096;
+/** LMDB's limit is 1978, with what separates table and key. */
+const keyBytesMax = 1960;
+/** What may wait in memory: few enough that storing them holds nobody up for long. */
+const gatheredRowsMax = 1024;
+const gatheredBytesMax = 4 * 1024 * 1024;
 
 export interface StoreSet {
   open(partition: number): Promise<ReplicaStore>;
@@ -44,11 +52,55 @@ export function openLmdbStores(options: LmdbOptions): StoreSet {
   if (readText(bootFile) !== bootId) rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory, { recursive: true });
   writeFileSync(bootFile, bootId);
-  const root = openRoot(directory);
+  const gathered = new Gathered(openRoot(directory));
   return {
-    open: async partition => new LmdbStore(root, partition),
-    close: () => root.close(),
+    open: async partition => {
+      gathered.store();
+      return new LmdbStore(gathered, partition);
+    },
+    close: async () => {
+      gathered.store();
+      await gathered.root.close();
+    },
   };
+}
+
+/** The stores of one environment that have changes in memory. */
+class Gathered {
+  readonly root: RootDatabase;
+  readonly #changed = new Set<LmdbStore>();
+  #rows = 0;
+  #bytes = 0;
+
+  constructor(root: RootDatabase) {
+    this.root = root;
+  }
+
+  add(store: LmdbStore, rows: number, bytes: number): void {
+    this.#changed.add(store);
+    this.#rows += rows;
+    this.#bytes += bytes;
+  }
+
+  makeRoom(): void {
+    if (this.#rows >= gatheredRowsMax || this.#bytes >= gatheredBytesMax) this.store();
+  }
+
+  /** All or nothing; after a failure everything still waits in memory. */
+  store(): void {
+    if (this.#changed.size === 0) return;
+    this.root.transactionSync(() => {
+      for (const store of this.#changed) store.write();
+    });
+    for (const store of this.#changed) store.written();
+    this.#changed.clear();
+    this.#rows = 0;
+    this.#bytes = 0;
+  }
+
+  forget(store: LmdbStore): void {
+    this.#changed.delete(store);
+  }
 }
 
 /** A file that LMDB does not take is rebuilt, not repaired. */
@@ -65,10 +117,15 @@ function openRoot(directory: string): RootDatabase {
 
 class LmdbStore implements ReplicaStore {
   readonly #rows: Rows;
+  readonly #gathered: Gathered;
+  /** Changes that are not in LMDB yet, by table and key; undefined for a row that goes. */
+  readonly #changes = new Map<string, Map<string, Uint8Array | undefined>>();
+  #isChanged = false;
   #head: Head;
 
-  constructor(root: RootDatabase, partition: number) {
-    this.#rows = root.openDB<Uint8Array, RowKey>(`partition-${partition}`, { encoding: 'binary' });
+  constructor(gathered: Gathered, partition: number) {
+    this.#gathered = gathered;
+    this.#rows = gathered.root.openDB<Uint8Array, RowKey>(`partition-${partition}`, { encoding: 'binary' });
     this.#head = this.#readHead();
   }
 
@@ -77,12 +134,19 @@ class LmdbStore implements ReplicaStore {
   }
 
   get(table: string, key: string): Uint8Array | undefined {
+    if (this.#isChanged) {
+      const changes = this.#changes.get(table);
+      const value = changes?.get(key);
+      if (value || changes?.has(key)) return value;
+    }
     return this.#rows.get([table, key]);
   }
 
+  /** Order is LMDB's business, so what waits in memory goes there first. */
   *scan(table: string, prefix: string, options: ScanOptions = {}): IterableIterator<readonly [string, Uint8Array]> {
     let left = options.limit ?? Number.POSITIVE_INFINITY;
     if (left <= 0) return;
+    if (this.#changes.get(table)?.size) this.#gathered.store();
     const { after } = options;
     const start = after === undefined || after < prefix ? prefix : after;
     for (const { key, value } of this.#rows.getRange({ start: [table, start] })) {
@@ -95,25 +159,72 @@ class LmdbStore implements ReplicaStore {
   }
 
   commit(writes: readonly Write[], head: Omit<Head, 'digest'>): void {
+    for (const [table, key] of writes) checkLength(table, key);
+    this.#gathered.makeRoom();
     const digest = new Digest(this.#head.digest);
-    const next = this.#rows.transactionSync(() => {
-      for (const [table, key, value] of writes) this.#write(digest, table, key, value);
-      return this.#putHead({ ...head, digest: digest.toString() });
-    });
-    this.#head = next;
+    let bytes = 0;
+    for (const [table, key, value] of writes) {
+      if (!isLocal(table)) {
+        const before = this.get(table, key);
+        if (before) digest.remove(table, key, before);
+        if (value) digest.add(table, key, value);
+      }
+      this.#change(table, key, value);
+      bytes += key.length + (value?.length ?? 0);
+    }
+    const { incarnation } = this.#head;
+    this.#head = { ...head, digest: digest.toString() };
+    this.#gathered.add(this, writes.length, bytes);
+    // Which log this is a copy of is known from the first moment on (rule 20).
+    if (head.incarnation !== incarnation) this.#gathered.store();
+  }
+
+  #change(table: string, key: string, value: Uint8Array | undefined): void {
+    let changes = this.#changes.get(table);
+    if (!changes) {
+      changes = new Map();
+      this.#changes.set(table, changes);
+    }
+    changes.set(key, value);
+    this.#isChanged = true;
+  }
+
+  /** Inside a transaction of LMDB. */
+  write(): void {
+    for (const [table, changes] of this.#changes) {
+      for (const [key, value] of changes) {
+        if (value) this.#rows.putSync([table, key], value);
+        else this.#rows.removeSync([table, key]);
+      }
+    }
+    this.#rows.putSync(headKey, pack(this.#head));
+  }
+
+  /** What `write` wrote was committed. */
+  written(): void {
+    for (const changes of this.#changes.values()) changes.clear();
+    this.#isChanged = false;
   }
 
   replace(rows: Iterable<Row>, head: Omit<Head, 'digest'>): void {
     const digest = new Digest(emptyHead.digest);
     const next = this.#rows.transactionSync(() => {
       this.#rows.clearSync();
-      for (const [table, key, value] of rows) this.#write(digest, table, key, value);
-      return this.#putHead({ ...head, digest: digest.toString() });
+      for (const [table, key, value] of rows) {
+        if (!isLocal(table)) digest.add(table, key, value);
+        this.#rows.putSync([table, key], value);
+      }
+      const replaced = { ...head, digest: digest.toString() };
+      this.#rows.putSync(headKey, pack(replaced));
+      return replaced;
     });
     this.#head = next;
+    this.written();
+    this.#gathered.forget(this);
   }
 
   capture(): Capture {
+    this.#gathered.store();
     const transaction = this.#rows.useReadTransaction();
     const rows = this.#rows;
     return {
@@ -132,24 +243,6 @@ class LmdbStore implements ReplicaStore {
   /** The environment is closed as a whole. */
   async close(): Promise<void> {}
 
-  #write(digest: Digest, table: string, key: string, value: Uint8Array | undefined): void {
-    const id: RowKey = [table, key];
-    const before = this.#rows.get(id);
-    const counts = !isLocal(table);
-    if (before && counts) digest.remove(table, key, before);
-    if (value) {
-      if (counts) digest.add(table, key, value);
-      this.#rows.putSync(id, value);
-    } else if (before) {
-      this.#rows.removeSync(id);
-    }
-  }
-
-  #putHead(head: Head): Head {
-    this.#rows.putSync(headKey, pack(head));
-    return head;
-  }
-
   #readHead(): Head {
     const bytes = this.#rows.get(headKey);
     try {
@@ -159,6 +252,13 @@ class LmdbStore implements ReplicaStore {
       return emptyHead;
     }
   }
+}
+
+/** Refused where it is committed, not when it is stored together with the rows of all others. */
+function checkLength(table: string, key: string): void {
+  if (table.length + key.length <= keyBytesMax / 3) return;
+  if (Buffer.byteLength(table) + Buffer.byteLength(key) <= keyBytesMax) return;
+  throw new TandemError('TOO_LARGE', `a key of table '${table}' is longer than LMDB takes (${keyBytesMax} bytes)`);
 }
 
 function kernelBootId(): string {

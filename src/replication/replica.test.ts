@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -8,13 +8,14 @@ import { seededRandom } from '../core/random.ts';
 import type { Engine } from '../log/engine.ts';
 import { engineModel } from '../simulation/engine.ts';
 import { type VirtualClock, virtualClock } from '../simulation/virtual-clock.ts';
-import { pack } from './codec.ts';
+import { pack, unpack } from './codec.ts';
+import { Digest } from './digest.ts';
 import { chainHash, encodeEntry } from './entry.ts';
 import { openLmdbStores } from './lmdb-store.ts';
 import { MemoryStore } from './memory-store.ts';
 import { Replica, type ReplicaOptions } from './replica.ts';
 import { latestSnapshot, writeSnapshot } from './snapshot.ts';
-import type { ReplicaStore } from './store.ts';
+import { emptyHead, type ReplicaStore } from './store.ts';
 
 const log = 'state/s/0';
 
@@ -214,4 +215,73 @@ test('when the log is trimmed a new replica begins with the newest snapshot that
 test('equal bytes have equal chain hashes, and one more byte another', () => {
   assert.equal(chainHash(Buffer.from('a')), chainHash(Buffer.from('a')));
   assert.notEqual(chainHash(Buffer.from('a')), chainHash(Buffer.from('ab')));
+});
+
+test('a replica whose process was killed has whole commits in LMDB, knows its log, and reads the rest again', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tandem-replica-'));
+  try {
+    const made = await filled(1, 20);
+    const stores = openLmdbStores({ directory: join(directory, 'one'), bootId: 'a' });
+    const first = made.open(await stores.open(0));
+    await made.ready(first);
+    // What a kill leaves: the files as they are, without a close.
+    cpSync(join(directory, 'one'), join(directory, 'two'), { recursive: true });
+    const left = openLmdbStores({ directory: join(directory, 'two'), bootId: 'a' });
+    const store = await left.open(0);
+    assert.equal(store.head.incarnation, first.head.incarnation);
+    const digest = new Digest(emptyHead.digest);
+    const { head, rows, release } = store.capture();
+    for (const [table, key, value] of rows) digest.add(table, key, value);
+    release();
+    assert.equal(head.digest, digest.toString());
+    const second = made.open(store);
+    await made.ready(second);
+    assert.deepEqual(second.head, first.head);
+    for (const each of [first, second]) await made.clock.complete(each.close());
+    await stores.close();
+    await left.close();
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('rows that wait to be stored are read like stored ones: got, scanned, captured, deleted, and kept by a close', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tandem-replica-'));
+  try {
+    let stores = openLmdbStores({ directory, bootId: 'a' });
+    let store = await stores.open(0);
+    const rest = { ...emptyHead, incarnation: 'i' };
+    store.commit([['t', 'a', pack(1)]], { ...rest, position: 1 });
+    store.commit([['t', 'b', pack(2)]], { ...rest, position: 2 });
+    store.commit([['t', 'a', undefined]], { ...rest, position: 3 });
+    assert.equal(store.get('t', 'a'), undefined);
+    assert.deepEqual(store.get('t', 'b'), pack(2));
+    store.commit([['t', 'c', pack(3)]], { ...rest, position: 4 });
+    assert.deepEqual(
+      [...store.scan('t', '')].map(([key]) => key),
+      ['b', 'c'],
+    );
+    store.commit([['t', 'd', pack(4)]], { ...rest, position: 5 });
+    const { rows, head, release } = store.capture();
+    assert.equal(head.position, 5);
+    assert.deepEqual(
+      [...rows].map(([, key]) => key),
+      ['b', 'c', 'd'],
+    );
+    release();
+    assert.throws(() => store.commit([['t', 'k'.repeat(2000), pack(1)]], { ...rest, position: 6 }), {
+      code: 'TOO_LARGE',
+    });
+    store.commit([['t', 'd', pack(5)]], { ...rest, position: 6 });
+    const { digest } = store.head;
+    await stores.close();
+    stores = openLmdbStores({ directory, bootId: 'a' });
+    store = await stores.open(0);
+    assert.equal(store.head.position, 6);
+    assert.equal(store.head.digest, digest);
+    assert.equal(unpack(store.get('t', 'd')!), 5);
+    await stores.close();
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 });

@@ -2,7 +2,6 @@
 import type { Emitted } from '../replication/entry.ts';
 import type { Write } from '../replication/store.ts';
 import { Overlay, type Rows } from './overlay.ts';
-import { forgetOld } from './request-ids.ts';
 import type { Outcome, Task } from './transaction.ts';
 
 export class Group {
@@ -48,9 +47,8 @@ export class Group {
     this.#ran.push({ task, outcome });
   }
 
-  /** The effects of all, with what the time window lets go of. */
-  seal(requestIdWindowMs: number): Write[] {
-    forgetOld(this.rows, this.time, requestIdWindowMs);
+  /** The effects of all. */
+  writes(): Write[] {
     return this.rows.writes();
   }
 

@@ -15,6 +15,7 @@ import { chainHash, encodeEntry, type LogEntry } from '../replication/entry.ts';
 import type { Replica } from '../replication/replica.ts';
 import { Group } from './group.ts';
 import type { StateSettings } from './keyspace.ts';
+import { forgetOld } from './request-ids.ts';
 import { outcomeBytes, runTransaction, type Task } from './transaction.ts';
 
 export interface PipelineOptions {
@@ -57,6 +58,8 @@ export class Pipeline {
   #closed: TandemError | undefined;
   /** Appends in a row that the engine did not take; the pause grows with them. */
   #refusals = 0;
+  /** Until then (ms of the partition's clock) no request id is old enough to be forgotten. */
+  #forgetAt = 0;
   /** Entries of others that came into our way; for tests and the dashboard. */
   conflicts = 0;
 
@@ -220,6 +223,7 @@ export class Pipeline {
   #entry(group: Group): NonNullable<InFlight['append']> {
     const { replica, instance, settings } = this.#o;
     const { head } = replica;
+    if (group.time >= this.#forgetAt) this.#forgetAt = forgetOld(group.rows, group.time, settings.requestIdWindowMs);
     const entry: LogEntry = {
       parent: head.hash,
       author: instance,
@@ -227,7 +231,7 @@ export class Pipeline {
       time: group.time,
       claims: group.claims,
       resignsTo: group.resignsTo,
-      writes: group.seal(settings.requestIdWindowMs),
+      writes: group.writes(),
       emitted: group.emitted,
     };
     const body = encodeEntry(entry);

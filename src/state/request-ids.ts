@@ -56,18 +56,26 @@ export function storeRequest(rows: Overlay, request: RequestKey, time: number, v
   rows.set(byTime, `${sortable(keptFrom)}/${request.id}`, empty);
 }
 
-/** Deletes what is older than the window from `rows` (which become part of the next entry). */
-export function forgetOld(rows: Overlay, time: number, windowMs: number): void {
+/**
+ * Deletes what is older than the window from `rows` (which become part of the next entry). Gives when to look again: what is
+ * stored later also grows old later, so nothing can fall out of the window before.
+ */
+export function forgetOld(rows: Overlay, time: number, windowMs: number): number {
   const before = sortable(Math.max(0, time - windowMs));
   const old: string[] = [];
+  let oldest = time;
   for (const [key] of rows.scan(byTime, '', { limit: forgottenPerEntry })) {
-    if (key.slice(0, before.length) >= before) break;
+    if (key.slice(0, before.length) >= before) {
+      oldest = Number(key.slice(0, before.length));
+      break;
+    }
     old.push(key);
   }
   for (const key of old) {
     rows.set(byTime, key, undefined);
     rows.set(requests, key.slice(before.length + 1), undefined);
   }
+  return old.length === forgottenPerEntry ? time : Math.min(time, oldest) + windowMs;
 }
 
 export function raiseFloor(rows: Overlay, source: string, number: number): void {
