@@ -1,8 +1,8 @@
 /**
- * `npm run torture -- [--engine embedded] [--for 30s] [--seed N] [--export FILE]`: histories from real processes. Starts
+ * `npm run torture -- [--engine embedded|nats] [--for 30s] [--seed N] [--export FILE]`: histories from real processes. Starts
  * `tandem up` with a service of three instances, lets clients write, read at all levels and make transactions through the
  * gateways, kills (-9) and stops (SIGSTOP) instances, gateways and the engine meanwhile, and judges what the clients saw
- * with the same checkers as the simulation. `--export` writes the history in Jepsen's shape (.edn or .json).
+ * with the same checkers as the simulation. With `--engine nats` it starts three NATS servers, and kills and stops them too. `--export` writes the history in Jepsen's shape (.edn or .json).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,12 +22,13 @@ import { History, jepsenEvents, type OperationOutcome, toEdn } from '../src/simu
 import { checkLinearizability } from '../src/simulation/linearizability.ts';
 import { registerModel } from '../src/simulation/model.ts';
 import { checkSessions, type Observation } from '../src/simulation/sessions.ts';
+import { findNatsServer, type NatsCluster, type NatsServer, startNats, until } from './nats-servers.ts';
 import { begin, judgeTransactions, TransactionSource } from './transactions.ts';
 
 export interface TortureOptions {
   readonly forMs: number;
   readonly seed: number;
-  readonly engine?: string;
+  readonly engine?: 'embedded' | 'nats';
   readonly tell?: (text: string) => void;
 }
 
@@ -82,7 +83,8 @@ export async function torture({
   const story: string[] = [];
   const errors: Record<string, number> = {};
   const source = new TransactionSource(random, groups);
-  const app = new App(engine);
+  const cluster = engine === 'nats' ? await ownCluster() : undefined;
+  const app = new App(cluster?.address('&app=torture'));
   let steps = 0;
   let stopped = false;
 
@@ -171,13 +173,36 @@ export async function torture({
     }
   };
 
-  const disturb = async (until: number): Promise<void> => {
+  /** One at a time: with two of three gone writes can only wait. */
+  const disturbServer = async (server: NatsServer): Promise<void> => {
+    const ms = random.below(2500);
+    if (random.next() < 0.5) {
+      say(`kill -9 NATS server ${server.pid}, back after ${ms} ms`);
+      server.kill('SIGKILL');
+      await server.ended();
+      await pause(ms);
+      server.start();
+      await until(async () => (await fetch(`http://127.0.0.1:${server.monitorPort}/healthz`)).ok, 30_000);
+    } else {
+      say(`stop NATS server ${server.pid} for ${ms} ms`);
+      server.kill('SIGSTOP');
+      await pause(ms);
+      server.kill('SIGCONT');
+    }
+  };
+
+  const disturb = async (endAt: number): Promise<void> => {
     const kills = new Map<string, number[]>();
-    while (!stopped && now() < until) {
+    while (!stopped && now() < endAt) {
       const processes = app.state()?.processes ?? [];
       const luck = random.next();
       const role =
         luck < 0.45 ? 'instance' : luck < 0.65 ? 'gateway' : luck < 0.9 ? 'engine' : luck < 0.95 ? 'naming' : 'monitor';
+      if (role === 'engine' && cluster) {
+        await disturbServer(cluster.servers[random.below(cluster.servers.length)]!);
+        await pause(500 + random.below(2000));
+        continue;
+      }
       const candidates = processes.filter(process => process.role === role && process.ready);
       const victim = candidates[random.below(candidates.length)];
       if (victim && processBirth(victim.pid) === victim.birth) {
@@ -233,6 +258,7 @@ export async function torture({
   } finally {
     stopped = true;
     await app.stop();
+    await cluster?.close();
   }
   if (engine === 'embedded') {
     const { findings } = await checkLogs(dumpLog(join(app.data, 'engine'), nodeDisk));
@@ -249,22 +275,29 @@ export async function torture({
   return { wrong: wrong.slice(0, 12), story, history, answers, errors };
 }
 
+async function ownCluster(): Promise<NatsCluster> {
+  const found = findNatsServer();
+  if ('missing' in found) throw new Error(found.missing);
+  return startNats(found.path, 3);
+}
+
 /** `tandem up` with a data directory of its own. */
 class App {
-  readonly #engine: string;
+  /** Of the cluster; undefined for an engine of its own. */
+  readonly #engine: string | undefined;
   readonly data: string = mkdtempSync(join(tmpdir(), 'tandem-torture-'));
   #child: ChildProcess | undefined;
   #ended: Promise<unknown> = Promise.resolve();
   printed = '';
 
-  constructor(engine: string) {
+  constructor(engine: string | undefined) {
     this.#engine = engine;
   }
 
   async start(): Promise<string> {
     const args = ['up', join(import.meta.dirname, 'torture-service.ts'), '--data', this.data, '--port', '0'];
     args.push('--scale', 'torture=3');
-    if (this.#engine !== 'embedded') args.push('--engine', this.#engine);
+    if (this.#engine !== undefined) args.push('--engine', this.#engine);
     const child = spawn(process.execPath, [...process.execArgv, join(root, 'bin/tandem.js'), ...args], {
       cwd: root,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -289,11 +322,11 @@ class App {
 
   /** Everything that was wanted runs and is ready. */
   async whole(patienceMs = 60_000): Promise<AppState> {
+    const wanted = this.#engine === undefined ? processesWanted : processesWanted - 1;
     for (const until = performance.now() + patienceMs; performance.now() < until; await pause(50)) {
       if (this.#child?.exitCode !== null) throw new Error(`tandem up ended with ${this.#child?.exitCode}`);
       const state = this.state();
-      if (state?.facts.gatewayUrl && state.processes.filter(({ ready }) => ready).length === processesWanted)
-        return state;
+      if (state?.facts.gatewayUrl && state.processes.filter(({ ready }) => ready).length === wanted) return state;
     }
     throw new Error(`the app was not whole within ${patienceMs} ms`);
   }
@@ -322,7 +355,9 @@ if (import.meta.main) {
   });
   const [forMs, seed] = [durationMs(values.for as '30s'), Number(values.seed)];
   console.log(`seed ${seed} (chooses what is done; real processes do not repeat themselves)`);
-  const run = await torture({ forMs, seed, engine: values.engine, tell: text => console.log(text) });
+  const { engine } = values;
+  if (engine !== 'embedded' && engine !== 'nats') throw new Error(`--engine is embedded or nats, not '${engine}'`);
+  const run = await torture({ forMs, seed, engine, tell: text => console.log(text) });
   if (values.export) {
     const { operations } = run.history;
     const text = values.export.endsWith('.json') ? JSON.stringify(jepsenEvents(operations)) : toEdn(operations);

@@ -21,8 +21,8 @@ export interface FollowContext {
   readonly barrier: (options: EngineOptions) => Promise<number>;
 }
 
-/** How often a quiet stream is looked at: it may have been made anew, and says nothing of that. */
-const lookMs = 5000;
+/** How often a stream is looked at: it may have been made anew, or its consumer be gone, and say nothing of that. */
+const lookMs = 3000;
 /** Between two looks for a stream that nobody has made yet. */
 const absentMs = 100;
 const batchMax = 512;
@@ -36,7 +36,7 @@ export async function* followStream(
   const end: End = { next: from, incarnation: undefined };
   for (let attempt = 0; !signal.aborted; attempt++) {
     try {
-      if (await begin(context, end)) {
+      if ((await begin(context, end)) !== undefined) {
         for await (const entries of messages(context, end, signal)) {
           attempt = 0;
           yield entries;
@@ -63,8 +63,8 @@ interface End {
   incarnation: string | undefined;
 }
 
-/** Looks whether the stream still holds what is due; false when there is no stream yet. */
-async function begin({ clock, log, info, barrier }: FollowContext, end: End): Promise<boolean> {
+/** Looks whether the stream still holds what is due, and gives its tail; undefined when there is no stream yet. */
+async function begin({ clock, log, info, barrier }: FollowContext, end: End): Promise<number | undefined> {
   const at = (): EngineOptions => ({ deadline: clock.monotonic() + limits.engineTimeoutMs });
   const found = await info(at()).catch(cause => {
     if (TandemError.from(cause).code === 'NOT_FOUND') return undefined;
@@ -72,7 +72,7 @@ async function begin({ clock, log, info, barrier }: FollowContext, end: End): Pr
   });
   if (!found) {
     if (end.next > 1) throw lost(log, 'its stream is not there any more');
-    return false;
+    return undefined;
   }
   end.incarnation ??= found.incarnation;
   if (found.incarnation !== end.incarnation) throw lost(log, 'its stream was made anew');
@@ -83,7 +83,7 @@ async function begin({ clock, log, info, barrier }: FollowContext, end: End): Pr
   if (found.tail < end.next - 1 && (await barrier(at())) < end.next) {
     throw lost(log, `it ends before ${end.next - 1}`);
   }
-  return true;
+  return found.tail;
 }
 
 function lost(log: string, why: string): TandemError {
@@ -117,6 +117,7 @@ async function* messages(context: FollowContext, end: End, signal: AbortSignal):
   signal.addEventListener('abort', finish, { once: true });
   const disconnected = link.onConnection(finish);
   let lookAt = clock.monotonic() + lookMs;
+  let lookedAtNext = end.next;
   try {
     while (!over || waiting.length > 0) {
       if (waiting.length === 0) {
@@ -138,7 +139,10 @@ async function* messages(context: FollowContext, end: End, signal: AbortSignal):
       }
       if (signal.aborted) return;
       if (clock.monotonic() < lookAt) continue;
-      await begin(context, end);
+      const tail = await begin(context, end);
+      // A consumer may be gone with the server that had it, and not come back: with entries due and none come, another is made.
+      if (tail !== undefined && tail >= end.next && end.next === lookedAtNext) return;
+      lookedAtNext = end.next;
       lookAt = clock.monotonic() + lookMs;
     }
   } finally {
