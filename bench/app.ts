@@ -29,21 +29,25 @@ export interface BenchApp {
 const listen = 'tcp://127.0.0.1:0';
 export const serviceFile: string = fileURLToPath(new URL('./services.ts', import.meta.url));
 
-interface Started {
+export interface Started {
   readonly address: string;
   readonly pid: number;
-  stop(): Promise<void>;
+  stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
 
 /** `profile` in the environment names roles whose CPU profile is wanted: `--cpu-prof` writes it into the working directory. */
-function start(role: RoleName, settings: RoleSettings): Promise<Started> {
+export function start(role: RoleName, settings: RoleSettings): Promise<Started> {
   const profiled = (process.env['BENCH_PROFILE'] ?? '').split(',').includes(settings.service ?? role);
   const execArgv = profiled ? [...process.execArgv, '--cpu-prof', '--cpu-prof-interval', '500'] : process.execArgv;
   const child = fork(fileURLToPath(new URL('./role.ts', import.meta.url)), { execArgv });
   child.send({ role, settings });
   return new Promise((resolve, reject) => {
     child.once('message', info =>
-      resolve({ address: (info as { address: string }).address, pid: child.pid!, stop: () => ended(child) }),
+      resolve({
+        address: (info as { address: string }).address,
+        pid: child.pid!,
+        stop: signal => ended(child, signal),
+      }),
     );
     child.once('exit', code => reject(new Error(`the ${settings.service ?? role} ended with ${code}`)));
   });
@@ -107,7 +111,7 @@ export async function inside<T>(
   }
 }
 
-async function connected<T>(address: string, work: (host: Host, engine: Engine) => Promise<T>): Promise<T> {
+export async function connected<T>(address: string, work: (host: Host, engine: Engine) => Promise<T>): Promise<T> {
   const host = systemHost({ id: 'bench', write: line => void process.stderr.write(`${line}\n`), level: 'error' });
   const { clock, random, logger, meter, transports } = host;
   const dialer = linkDialer({ transports, clock, random, logger, meter });

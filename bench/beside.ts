@@ -59,10 +59,10 @@ function fill(environment: Readonly<Record<string, string>>, directory: string):
 }
 
 /** Asks a child to end, and makes it when it does not. */
-export async function ended(child: ChildProcess): Promise<void> {
+export async function ended(child: ChildProcess, signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const gone = new Promise<void>(done => child.once('exit', () => done()));
-  child.kill('SIGTERM');
+  child.kill(signal);
   const force = setTimeout(() => child.kill('SIGKILL'), 10_000);
   await gone;
   clearTimeout(force);

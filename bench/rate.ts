@@ -49,3 +49,17 @@ export function randomFrom(seed: number): () => number {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   };
 }
+
+/** Ranks from 0 to `count - 1`, the low ones often (Gray et al., "Quickly Generating Billion-Record Synthetic Databases", 1994; YCSB's 0.99). */
+export function zipfian(count: number, random: () => number, skew = 0.99): () => number {
+  let zeta = 0;
+  for (let n = 1; n <= count; n++) zeta += 1 / n ** skew;
+  const alpha = 1 / (1 - skew);
+  const eta = (1 - (2 / count) ** (1 - skew)) / (1 - (1 + 0.5 ** skew) / zeta);
+  return () => {
+    const at = random();
+    if (at * zeta < 1) return 0;
+    if (at * zeta < 1 + 0.5 ** skew) return 1;
+    return Math.min(count - 1, Math.floor(count * (eta * at - eta + 1) ** alpha));
+  };
+}

@@ -1,4 +1,4 @@
-/** The services that benches run: a store of items, and a sender and a receiver of events. */
+/** The services that benches run: a store of items, and and a receiver of events. */
 import { contract, table, topic } from 'tandem';
 import * as z from 'zod';
 
@@ -15,11 +15,12 @@ export const items = contract('items', {
   put: { key: 'key', input: Key.extend({ text: z.string() }) },
   /** Rows of one partition at once, to load data. */
   fill: { key: 'key', input: Key.extend({ keys: z.array(z.string()), text: z.string() }) },
-  scan: {
+  /** Rows of a group behind a key. */
+  rows: {
     key: 'key',
     consistency: 'sequential',
     input: Key.extend({ after: z.string(), limit: z.number() }),
-    output: z.number(),
+    output: z.array(Item),
   },
 });
 
@@ -41,9 +42,9 @@ const itemsService = items.implement({
       ctx.transact(tx => {
         for (const key of keys) tx.items.put(key, { text, count: 0 });
       }),
-    scan: async ({ key, after, limit }, ctx) => {
-      let rows = 0;
-      for await (const _ of ctx.tables.items.scan(`${key}/`, { after, limit })) rows++;
+    rows: async ({ key, after, limit }, ctx) => {
+      const rows: z.infer<typeof Item>[] = [];
+      for await (const [, row] of ctx.tables.items.scan(`${key}/`, { after, limit })) rows.push(row);
       return rows;
     },
   },
@@ -51,4 +52,26 @@ const itemsService = items.implement({
 
 export const sent = topic('bench.sent', z.object({ id: z.string(), at: z.number(), text: z.string() }), { key: 'id' });
 
-export default [itemsService];
+/** What the receiver's process has seen since it was last asked; a bench runs one. */
+let delays: number[] = [];
+
+export const receiver = contract('receiver', {
+  seen: { output: z.array(z.number()) },
+});
+
+const receiverService = receiver.implement({
+  // Where the positions of its subscription lie.
+  tables: { unused: table(Item) },
+  methods: {
+    seen: () => {
+      const seen = delays;
+      delays = [];
+      return seen;
+    },
+  },
+  subscriptions: {
+    note: { topic: sent, handler: ({ at }) => void delays.push(Date.now() - at) },
+  },
+});
+
+export default [itemsService, receiverService];

@@ -126,9 +126,16 @@ function errorText(error: unknown): string {
   }
 }
 
+/** Two digits each: a number's own toString(16) is slow above 31 bits, and every call of the system has a span. */
+const hexOfByte: readonly string[] = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+
 /** `count` random 32-bit words in hex, never all zero (the standard forbids such an id). */
 function hex(random: Random, count: number): string {
   let text = '';
-  for (let i = 0; i < count; i++) text += (0x1_0000_0000 + random.below(0x1_0000_0000)).toString(16).slice(1);
+  for (let i = 0; i < count; i++) {
+    const word = random.below(0x1_0000_0000);
+    text += hexOfByte[word >>> 24]! + hexOfByte[(word >>> 16) & 255]! + hexOfByte[(word >>> 8) & 255]!;
+    text += hexOfByte[word & 255]!;
+  }
   return /[^0]/.test(text) ? text : `${text.slice(1)}1`;
 }
