@@ -1,5 +1,5 @@
-// The NATS driver against real servers: the contract of every engine on one and on three, what it refuses, and what
-// happens when acknowledgements are lost, servers are killed or paused, and streams are made anew.
+// The NATS driver against real servers: the contract of every engine on one and on three, and what happens when
+// acknowledgements are lost, servers are killed, paused or come back empty, and streams are made anew.
 import assert from 'node:assert/strict';
 import { connect as connectTo, createServer, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
@@ -8,7 +8,6 @@ import { silentLogger as logger } from '../src/core/logger.ts';
 import { systemRandom as random } from '../src/core/random.ts';
 import { engineSuite, type Opened } from '../src/log/engine.contract-suite.ts';
 import type { Engine } from '../src/log/engine.ts';
-import { checkVersion } from '../src/log/nats-checks.ts';
 import { openNatsEngine } from '../src/log/nats-engine.ts';
 import { findNatsServer, type NatsCluster, startNats, until } from './nats-servers.ts';
 
@@ -50,54 +49,6 @@ if (skip) test('the NATS engine', { skip }, () => {});
 else {
   engineSuite('nats, one server', () => fresh(one));
   engineSuite('nats, three servers', () => fresh(three));
-
-  test('what cannot keep the promise is refused, with what to set', async () => {
-    const lazy = await startNats(path, 1, '');
-    try {
-      await assert.rejects(open(lazy.address()), { code: 'CONFIG', message: /sync_interval: always/ });
-      const [server] = lazy.servers;
-      const bare = `nats://127.0.0.1:${server!.port}`;
-      await assert.rejects(open(bare), { code: 'CONFIG', message: /add monitor=http/ });
-      const engine = await open(`${bare}?sync=unchecked`);
-      assert.match(engine.capabilities.acknowledged, /not checked/);
-      await engine.close();
-      await assert.rejects(open(`${bare}?replica=3`), { code: 'CONFIG', message: /'replica' is not known/ });
-    } finally {
-      await lazy.close();
-    }
-    await assert.rejects(open('nats://127.0.0.1:1?sync=unchecked'), {
-      code: 'UNAVAILABLE',
-      message: /does not answer/,
-    });
-    assert.throws(() => checkVersion('2.9.10'), { code: 'UNSUPPORTED', message: /2\.12\.9 or newer/ });
-    assert.throws(() => checkVersion('2.12.8'), { code: 'UNSUPPORTED' });
-    checkVersion('2.12.9');
-    checkVersion('2.15.1-dev');
-  });
-
-  test('a stream that could make gaps, or has too few copies, is refused by name', async () => {
-    const { jetstreamManager } = await import('@nats-io/jetstream');
-    const { connect } = await import('@nats-io/transport-node');
-    const connection = await connect({ servers: `127.0.0.1:${three.servers[0]!.port}` });
-    const { streams } = await jetstreamManager(connection);
-    await streams.add({ name: 'gaps_a', subjects: ['gaps.log.a'], max_age: 60_000_000_000, num_replicas: 3 } as never);
-    await streams.add({
-      name: 'gaps_b',
-      subjects: ['gaps.log.b'],
-      num_replicas: 1,
-      deny_delete: true,
-      discard: 'new',
-    } as never);
-    const engine = await open(three.address('&app=gaps'));
-    try {
-      const append = (log: string) => engine.log.append(log, 0, [Buffer.from('x')], soon());
-      await assert.rejects(append('a'), { code: 'CONFIG', message: /gaps_a has/ });
-      await assert.rejects(append('b'), { code: 'CONFIG', message: /1 replicas, 3 are promised/ });
-    } finally {
-      await engine.close();
-      await connection.close();
-    }
-  });
 
   test('an append whose acknowledgement was lost is in doubt, and its slot tells whether it landed', async () => {
     const proxy = await faultProxy(one.servers[0]!.port);
@@ -195,6 +146,101 @@ else {
     for (const [position, body] of acknowledged) assert.equal(seen[position - 1], body, `position ${position}`);
     assert.ok(acknowledged.size > 200, `only ${acknowledged.size} appends, ${unknown} in doubt`);
     for (const engine of engines) await engine.close();
+  });
+
+  test('a read sees what its process has seen, also where a replica lags behind', async () => {
+    const ahead = await open(three.address('&app=lag'));
+    const lagging = three.servers[2]!;
+    const behind = await open(`nats://127.0.0.1:${lagging.port}?sync=unchecked&app=lag`);
+    try {
+      let tail = 0;
+      for (let round = 0; round < 5; round++) {
+        lagging.kill('SIGSTOP');
+        for (let n = 0; n < 50; n++) {
+          const result = await eventually(() => ahead.log.append('a', 'any', [Buffer.alloc(2000, n)], soon()));
+          assert.equal(result.kind, 'appended');
+        }
+        lagging.kill('SIGCONT');
+        tail = await eventually(() => behind.log.barrier('a', soon()));
+        const [entry] = await behind.log.read('a', tail - 1, 1, soon());
+        assert.equal(entry?.position, tail - 1);
+      }
+    } finally {
+      await ahead.close();
+      await behind.close();
+    }
+  });
+
+  test('what waits for a slow follower is bounded, and none is lost by that', async () => {
+    const engine = await open(one.address('&app=slow'));
+    try {
+      const count = 60;
+      for (let n = 1; n <= count; n++) await engine.log.append('a', 'any', [Buffer.alloc(600_000, n)], soon());
+      const stop = new AbortController();
+      let next = 1;
+      for await (const entries of engine.log.follow('a', 1, stop.signal)) {
+        const bytes = entries.reduce((sum, { body }) => sum + body.length, 0);
+        assert.ok(bytes < 10_000_000, `${bytes} bytes had gathered`);
+        for (const { position, body } of entries) assert.deepEqual([position, body[0]], [next, next++]);
+        if (next > count) break;
+        await new Promise(done => setTimeout(done, 150));
+      }
+      stop.abort();
+    } finally {
+      await engine.close();
+    }
+  });
+
+  test('a server that is full says so, for certain, and takes entries again after a trim', async () => {
+    const small = await startNats(path, 1, { jetstream: 'max_mem: 16MB, max_file: 8MB, sync_interval: always' });
+    const engine = await open(small.address());
+    try {
+      let tail = 0;
+      const append = () => engine.log.append('a', tail, [Buffer.alloc(900_000, tail)], soon());
+      const fill = async (): Promise<void> => {
+        for (let n = 0; n < 20; n++) tail = ((await append()) as { position: number }).position;
+      };
+      await assert.rejects(fill, { code: 'UNAVAILABLE', outcome: 'not-done', message: /resources|storage/ });
+      assert.ok(tail > 3, `${tail} entries`);
+      assert.equal((await engine.log.info('a', soon())).tail, tail);
+      await engine.log.trim('a', tail, soon());
+      await until(async () => (await append()).kind === 'appended');
+      assert.equal((await engine.log.info('a', soon())).tail, tail + 1);
+    } finally {
+      await engine.close();
+      await small.close();
+    }
+  });
+
+  test('a server that comes back empty has lost its logs, and none is begun again in their place', async () => {
+    const alone = await startNats(path, 1);
+    const [server] = alone.servers;
+    const engine = await open(alone.address());
+    let other: Engine | undefined;
+    try {
+      for (let i = 0; i < 3; i++) await engine.log.append('a', i, [Buffer.from(`${i}`)], soon());
+      const follow = engine.log.follow('a', 1, new AbortController().signal)[Symbol.asyncIterator]();
+      await follow.next();
+      server!.kill('SIGKILL');
+      await server!.ended();
+      server!.erase();
+      server!.start();
+      await assert.rejects(
+        async () => {
+          while (!(await follow.next()).done);
+        },
+        { code: 'LOG_LOST' },
+      );
+      await assert.rejects(engine.log.append('a', 3, [Buffer.from('3')], soon(300)), { outcome: 'not-done' });
+      other = await open(alone.address());
+      assert.deepEqual(await other.log.append('a', 3, [Buffer.from('3')], soon()), { kind: 'conflict', tail: 0 });
+      assert.equal(await other.log.barrier('a', soon()), 0);
+      assert.deepEqual(await other.log.list('', soon()), []);
+    } finally {
+      await engine.close();
+      await other?.close();
+      await alone.close();
+    }
   });
 
   test('a stream that was made anew is lost, not followed on', async () => {

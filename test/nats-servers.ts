@@ -31,6 +31,8 @@ export interface NatsServer {
   ended(): Promise<void>;
   /** Starts it again on its data. */
   start(): void;
+  /** Throws its data away; only while it does not run. */
+  erase(): void;
 }
 
 export interface NatsCluster {
@@ -42,7 +44,21 @@ export interface NatsCluster {
 
 const pause = (ms: number): Promise<void> => new Promise(done => setTimeout(done, ms));
 
-export async function startNats(path: string, count: 1 | 3, jetstream = 'sync_interval: always'): Promise<NatsCluster> {
+export interface NatsSettings {
+  /** The block of JetStream beyond its directory; undefined starts without JetStream. */
+  readonly jetstream?: string | undefined;
+  /** Lines at the top. */
+  readonly more?: string;
+}
+
+const keepsItsPromise = 'max_mem: 64MB, max_file: 4GB, sync_interval: always';
+
+export async function startNats(
+  path: string,
+  count: 1 | 3,
+  settings: NatsSettings = { jetstream: keepsItsPromise },
+): Promise<NatsCluster> {
+  const { jetstream, more = '' } = settings;
   const directory = mkdtempSync(join(tmpdir(), 'tandem-nats-'));
   const ports = await freePorts(count * 3);
   const routes = Array.from({ length: count }, (_, i) => `nats-route://127.0.0.1:${ports[i * 3 + 2]}`);
@@ -50,6 +66,7 @@ export async function startNats(path: string, count: 1 | 3, jetstream = 'sync_in
   for (let i = 0; i < count; i++) {
     const [port, monitorPort, routePort] = ports.slice(i * 3, i * 3 + 3) as [number, number, number];
     const config = join(directory, `${i}.conf`);
+    const data = join(directory, `data${i}`);
     const cluster = `cluster { name: tandem, listen: "127.0.0.1:${routePort}", routes: [${routes.map(route => `"${route}"`).join(', ')}] }`;
     writeFileSync(
       config,
@@ -58,8 +75,9 @@ export async function startNats(path: string, count: 1 | 3, jetstream = 'sync_in
         `listen: "127.0.0.1:${port}"`,
         `http: "127.0.0.1:${monitorPort}"`,
         'max_payload: 2MB',
-        `jetstream { store_dir: "${join(directory, `data${i}`)}", max_mem: 64MB, max_file: 4GB, ${jetstream} }`,
+        jetstream === undefined ? '' : `jetstream { store_dir: "${data}", ${jetstream} }`,
         count > 1 ? cluster : '',
+        more,
       ].join('\n'),
     );
     let child: ChildProcess;
@@ -78,6 +96,7 @@ export async function startNats(path: string, count: 1 | 3, jetstream = 'sync_in
       kill: signal => void child.kill(signal),
       ended: () => ended,
       start,
+      erase: () => rmSync(data, { recursive: true }),
     });
   }
   const monitors = servers.map(({ monitorPort }) => `http://127.0.0.1:${monitorPort}`).join(',');

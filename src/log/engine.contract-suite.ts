@@ -165,6 +165,24 @@ export function engineSuite(name: string, open: () => Promise<Opened>): void {
     );
 
     it(
+      'renumbers nothing when all is trimmed, nor when a trim asks for more than there is',
+      using(async opened => {
+        await opened.engine.log.trim('never', 5, soon());
+        for (let i = 1; i <= 3; i++) await opened.engine.log.append('a', 'any', [bytes(String(i))], soon());
+        await opened.engine.log.trim('a', 100, soon());
+        let { engine } = opened;
+        for (const again of [false, true]) {
+          if (again) engine = await opened.reopen();
+          const { first, tail } = await engine.log.info('a', soon());
+          assert.deepEqual([first, tail], [4, 3]);
+          await assert.rejects(engine.log.read('a', 3, 1, soon()), code('NOT_FOUND'));
+          assert.deepEqual(await engine.log.read('a', 4, 1, soon()), []);
+        }
+        assert.equal(appended(await engine.log.append('a', 3, [bytes('4')], soon())), 4);
+      }),
+    );
+
+    it(
       'takes an entry up to the limit and refuses a larger one',
       using(async ({ engine: { log } }) => {
         const large = new Uint8Array(limits.entryBytesMax).fill(7);

@@ -3,7 +3,8 @@ import type { ObjectStore } from '@nats-io/obj';
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Blobs, EngineOptions } from './engine.ts';
-import { type NatsLink, within } from './nats-connection.ts';
+import type { NatsLink } from './nats-connection.ts';
+import { untilConnected, within } from './nats-request.ts';
 
 export function natsBlobs(link: NatsLink, clock: Clock): Blobs {
   let opened: Promise<ObjectStore> | undefined;
@@ -25,7 +26,7 @@ export function natsBlobs(link: NatsLink, clock: Clock): Blobs {
     { deadline }: EngineOptions,
     work: (objects: ObjectStore) => Promise<T>,
   ): Promise<T> => {
-    if (!link.connected) throw new TandemError('UNAVAILABLE', 'NATS cannot be reached', { outcome: 'not-done' });
+    await untilConnected(link, clock, deadline);
     try {
       return await within(store().then(work), deadline, clock, what);
     } catch (cause) {

@@ -7,68 +7,66 @@ import { TandemError } from '../core/errors.ts';
 import type { NatsAddress } from './nats-address.ts';
 
 export const versionMin = '2.12.9';
+/** From here on without what 2.12.9 mended, until 2.14.1 mended it there too. */
+const unmendedFrom = '2.13.0';
+const mendedAgain = '2.14.1';
 
 /** @throws UNSUPPORTED. */
 export function checkVersion(version: string): void {
-  if (compare(version, versionMin) >= 0) return;
+  const unmended = compare(version, unmendedFrom) >= 0 && compare(version, mendedAgain) < 0;
+  if (compare(version, versionMin) >= 0 && !unmended) return;
   throw new TandemError(
     'UNSUPPORTED',
-    `nats-server ${version} loses acknowledged entries under faults; use ${versionMin} or newer`,
+    `nats-server ${version} loses acknowledged entries under faults; use ${unmended ? mendedAgain : versionMin} or newer`,
   );
 }
 
-/** @throws CONFIG when a server says that it does not sync before it acknowledges, or none can be asked. */
-export async function checkSync(address: NatsAddress, get: (url: string) => Promise<unknown>): Promise<void> {
-  if (address.sync === 'unchecked') return;
-  if (address.monitors.length === 0) {
+/** Copies of each stream, for a server that is one of a cluster or not. @throws CONFIG when they cannot be, or are too few. */
+export function replicasOf({ replicas, servers }: NatsAddress, cluster: string | undefined): number {
+  if (cluster === undefined && replicas !== undefined && replicas > 1)
     throw new TandemError(
       'CONFIG',
-      "whether NATS syncs before it acknowledges can only be seen at its monitoring port: add monitor=http://host:8222 (one per server) to the engine's address, or sync=unchecked if you answer for `sync_interval: always` yourself",
+      `replicas=${replicas} needs a cluster, but NATS at ${servers.join(', ')} is a single server: give each server a \`cluster {…}\`, or leave replicas out`,
     );
-  }
-  for (const monitor of address.monitors) {
-    const config = syncOf(await get(`${monitor.replace(/\/$/, '')}/varz`).catch(cause => unreachable(monitor, cause)));
-    if (config === undefined)
-      throw new TandemError('CONFIG', `the server at ${monitor} runs without JetStream: set \`jetstream {…}\``);
-    if (!config)
-      throw new TandemError(
-        'CONFIG',
-        `the server at ${monitor} acknowledges before it syncs: set \`jetstream { sync_interval: always }\``,
-      );
-  }
+  if (cluster !== undefined && replicas !== undefined && replicas < 3)
+    throw new TandemError(
+      'CONFIG',
+      `replicas=${replicas} are too few for the cluster '${cluster}': each log would go with one server; set replicas=3, or leave it out`,
+    );
+  return replicas ?? (cluster === undefined ? 1 : 3);
 }
 
-function unreachable(monitor: string, cause: unknown): never {
-  throw new TandemError('UNAVAILABLE', `the monitoring address ${monitor} does not answer`, {
-    cause,
-    outcome: 'not-done',
-  });
-}
-
-/** Undefined without JetStream. */
-function syncOf(varz: unknown): boolean | undefined {
-  const { jetstream } = varz as { jetstream?: { config?: { sync_always?: boolean } } };
-  return jetstream?.config && jetstream.config.sync_always === true;
-}
-
-/** What must hold of a stream, and how it is said to a person. */
-const streamRules: readonly (readonly [field: string, wanted: unknown])[] = [
+/** What must hold of a stream; what is not listed in its configuration counts as 0, false or nothing. */
+const streamRules: readonly (readonly [field: string, wanted: unknown, otherwise?: unknown])[] = [
   ['retention', 'limits'],
   ['storage', 'file'],
   ['discard', 'new'],
-  ['max_age', 0],
-  ['max_msgs', -1],
-  ['max_bytes', -1],
-  ['max_msgs_per_subject', -1],
+  ['max_age', 0, 0],
+  ['max_msgs', -1, -1],
+  ['max_bytes', -1, -1],
+  ['max_msgs_per_subject', -1, -1],
+  ['max_msg_size', -1, -1],
   ['deny_delete', true],
+  ['deny_purge', false, false],
+  ['allow_rollup_hdrs', false, false],
+  ['allow_msg_ttl', false, false],
+  ['allow_atomic', true],
+  ['allow_direct', true],
+  ['sealed', false, false],
+  ['no_ack', false, false],
+  // Acknowledges before it writes, whatever the server's sync_interval is.
+  ['persist_mode', 'default', 'default'],
+  ['mirror', undefined],
+  ['sources', undefined],
 ];
 
-/** @throws CONFIG for a stream that could make gaps, or has fewer copies than promised. */
+/** @throws CONFIG for a stream that could make gaps, lose what it acknowledged, or has fewer copies than promised. */
 export function checkStream(name: string, config: Readonly<Record<string, unknown>>, replicas: number): void {
-  for (const [field, wanted] of streamRules) {
-    const found = config[field] ?? (typeof wanted === 'number' ? wanted : undefined);
-    if (found !== wanted)
-      throw new TandemError('CONFIG', `stream ${name} has ${field} ${String(found)}, a log needs ${String(wanted)}`);
+  for (const [field, wanted, otherwise] of streamRules) {
+    const found = config[field] || otherwise;
+    if (found === wanted) continue;
+    const needs = wanted === undefined ? 'none' : String(wanted);
+    throw new TandemError('CONFIG', `stream ${name} has ${field} ${JSON.stringify(found)}, a log needs ${needs}`);
   }
   const copies = Number(config['num_replicas'] ?? 1);
   if (copies < replicas)
@@ -78,6 +76,7 @@ export function checkStream(name: string, config: Readonly<Record<string, unknow
     );
 }
 
+/** By the numbers alone: a build before a release counts as the release. */
 function compare(a: string, b: string): number {
   const parts = (text: string): number[] => text.split(/[.-]/).slice(0, 3).map(Number);
   const [left, right] = [parts(a), parts(b)];

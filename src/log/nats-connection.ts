@@ -1,14 +1,11 @@
-/**
- * The connection to NATS that log, bus and blobs share. A request is sent once: the client library queues what is published
- * while it is disconnected and sends it much later, so nothing is given to it then, and what was under way is in doubt.
- */
+/** The connection to NATS that log, bus and blobs share: one for each process, to whichever server of the cluster is there. */
 import type { JetStreamManager } from '@nats-io/jetstream';
 import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node';
-import { type Clock, sleep } from '../core/clock.ts';
+import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Logger } from '../core/logger.ts';
 import type { NatsAddress } from './nats-address.ts';
-import { checkVersion } from './nats-checks.ts';
+import { checkVersion, replicasOf } from './nats-checks.ts';
 
 export interface NatsLink {
   readonly connection: NatsConnection;
@@ -16,18 +13,12 @@ export interface NatsLink {
   readonly address: NatsAddress;
   /** Copies of each stream. */
   readonly replicas: number;
+  /** False also while the server that was reached is one that must not be trusted. */
   readonly connected: boolean;
   onConnection(listener: (connected: boolean) => void): () => void;
   headers(): MsgHdrs;
   close(): Promise<void>;
 }
-
-/** What became of one request. */
-export type Answered =
-  | { readonly kind: 'answer'; readonly body: unknown }
-  /** Nobody took it: no stream has this subject, or its leader is not there. Nothing was done. */
-  | { readonly kind: 'nobody' }
-  | { readonly kind: 'silence'; readonly cause: unknown };
 
 /** @throws UNAVAILABLE, UNSUPPORTED, CONFIG. */
 export async function connectNats(
@@ -36,8 +27,7 @@ export async function connectNats(
 ): Promise<NatsLink> {
   const { connect, credsAuthenticator, headers } = await load(() => import('@nats-io/transport-node'));
   const { jetstreamManager } = await load(() => import('@nats-io/jetstream'));
-  const { readFile } = await import('node:fs/promises');
-  const authenticator = address.creds ? credsAuthenticator(await readFile(address.creds)) : undefined;
+  const authenticator = address.creds ? credsAuthenticator(await credentials(address.creds)) : undefined;
   const connection = await connect({
     servers: [...address.servers],
     name: context.name,
@@ -51,24 +41,18 @@ export async function connectNats(
     ...(address.password === undefined ? {} : { pass: address.password }),
     ...(authenticator ? { authenticator } : {}),
     ...(address.tls ? { tls: {} } : {}),
+    // Credentials may be in change on the servers: going on beats a process that is cut off for ever.
+    ignoreAuthErrorAbort: true,
   }).catch(cause => {
-    throw new TandemError('UNAVAILABLE', `NATS does not answer at ${address.servers.join(', ')}: ${String(cause)}`, {
-      cause,
-      outcome: 'not-done',
-    });
+    throw notReached(address, cause);
   });
   try {
     const { info } = connection;
     checkVersion(info?.version ?? '0');
     const manager = await jetstreamManager(connection).catch(cause => {
-      throw new TandemError(
-        'CONFIG',
-        `the NATS account at ${address.servers.join(', ')} has no JetStream: set \`jetstream {…}\` on the servers and enable it for the account`,
-        { cause },
-      );
+      throw noJetStream(address, cause);
     });
-    const clustered = info?.cluster !== undefined;
-    return watched(connection, manager, address, address.replicas ?? (clustered ? 3 : 1), headers, context.logger);
+    return watched(connection, manager, address, replicasOf(address, info?.cluster), headers, context.logger);
   } catch (cause) {
     await connection.close();
     throw cause;
@@ -87,6 +71,41 @@ async function load<T>(module: () => Promise<T>): Promise<T> {
   }
 }
 
+async function credentials(file: string): Promise<Uint8Array> {
+  const { readFile } = await import('node:fs/promises');
+  return readFile(file).catch(cause => {
+    throw new TandemError('CONFIG', `the credentials of NATS cannot be read: ${(cause as Error).message}`, { cause });
+  });
+}
+
+/** A cluster that is choosing its leader says nothing, which is no fault of its settings. */
+function noJetStream(address: NatsAddress, cause: unknown): TandemError {
+  const where = address.servers.join(', ');
+  const { name, message } = cause as Error;
+  if (name === 'JetStreamNotEnabled' || /not enabled/i.test(message))
+    return new TandemError(
+      'CONFIG',
+      `the NATS account at ${where} has no JetStream: set \`jetstream {…}\` on the servers and enable it for the account`,
+      { cause },
+    );
+  return new TandemError('UNAVAILABLE', `JetStream does not answer at ${where}: ${message}`, {
+    cause,
+    outcome: 'not-done',
+  });
+}
+
+function notReached(address: NatsAddress, cause: unknown): TandemError {
+  const where = address.servers.join(', ');
+  const { name, message } = cause as Error;
+  if (/^(AuthorizationError|UserAuthenticationExpiredError)$/.test(name))
+    return new TandemError(
+      'CONFIG',
+      `NATS at ${where} refuses the credentials (${message}): write nats://user:password@…, or add creds=FILE to the address`,
+      { cause },
+    );
+  return new TandemError('UNAVAILABLE', `NATS does not answer at ${where}: ${message}`, { cause, outcome: 'not-done' });
+}
+
 function watched(
   connection: NatsConnection,
   manager: JetStreamManager,
@@ -103,11 +122,22 @@ function watched(
     logger.info(now ? 'NATS is reached again' : 'NATS cannot be reached', { server: connection.getServer() });
     for (const listener of [...listeners]) listener(now);
   };
+  /** Another server answers now: one that is too old is left for the next. */
+  const trusted = (): boolean => {
+    try {
+      checkVersion(connection.info?.version ?? '0');
+      return true;
+    } catch (cause) {
+      logger.error(TandemError.from(cause).message, { server: connection.getServer() });
+      connection.reconnect().catch(() => {});
+      return false;
+    }
+  };
   void (async () => {
     for await (const { type } of connection.status()) {
       if (type === 'disconnect' || type === 'reconnecting' || type === 'staleConnection' || type === 'close')
         set(false);
-      else if (type === 'reconnect') set(true);
+      else if (type === 'reconnect') set(trusted());
     }
     set(false);
   })().catch(() => {});
@@ -127,53 +157,3 @@ function watched(
     close: () => connection.close(),
   };
 }
-
-/** Sends one request. @throws UNAVAILABLE (not-done) while there is no connection. */
-export async function ask(
-  link: NatsLink,
-  subject: string,
-  body: Uint8Array,
-  headers: MsgHdrs | undefined,
-  timeoutMs: number,
-): Promise<Answered> {
-  if (!link.connected) throw new TandemError('UNAVAILABLE', 'NATS cannot be reached', { outcome: 'not-done' });
-  const timeout = Math.max(1, Math.ceil(timeoutMs));
-  try {
-    const reply = await link.connection.request(subject, body, { timeout, ...(headers ? { headers } : {}) });
-    return { kind: 'answer', body: reply.json() };
-  } catch (cause) {
-    const { name, message } = cause as Error;
-    const nobody =
-      name === 'NoRespondersError' || /no responders/i.test(message) || hasCause(cause, 'NoRespondersError');
-    return nobody ? { kind: 'nobody' } : { kind: 'silence', cause };
-  }
-}
-
-function hasCause(error: unknown, name: string): boolean {
-  const { cause } = error as { cause?: Error };
-  return cause?.name === name;
-}
-
-/** Waits for a promise of the library's, but not beyond the deadline. @throws DEADLINE_EXCEEDED (unknown). */
-export async function within<T>(work: Promise<T>, deadline: number, clock: Clock, what: string): Promise<T> {
-  const over = new AbortController();
-  const late = sleep(clock, Math.max(0, deadline - clock.monotonic()), over.signal).then(() => {
-    throw new TandemError('DEADLINE_EXCEEDED', `${what}: NATS did not answer in time`);
-  });
-  late.catch(() => {});
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    over.abort();
-    work.catch(() => {});
-  }
-}
-
-/** The library's API errors carry NATS's own number. */
-export function apiCode(cause: unknown): number | undefined {
-  const { code, name } = cause as { code?: number; name?: string };
-  if (name === 'StreamNotFoundError') return streamNotFound;
-  return typeof code === 'number' ? code : undefined;
-}
-export const streamNotFound = 10_059;
-export const noMessage = 10_037;

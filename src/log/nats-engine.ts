@@ -10,9 +10,9 @@ import type { Engine } from './engine.ts';
 import { parseNatsAddress } from './nats-address.ts';
 import { natsBlobs } from './nats-blobs.ts';
 import { natsBus } from './nats-bus.ts';
-import { checkSync } from './nats-checks.ts';
 import { connectNats } from './nats-connection.ts';
 import { NatsLog } from './nats-log.ts';
+import { checkServers } from './nats-monitors.ts';
 
 export interface NatsEngineOptions {
   /** As in nats-address.ts. */
@@ -33,7 +33,7 @@ const messageOverheadBytes = 4096;
 export async function openNatsEngine(options: NatsEngineOptions): Promise<Engine> {
   const { clock, random, logger, name } = options;
   const address = parseNatsAddress(options.address);
-  if (!options.trusted) await checkSync(address, fetchJson);
+  if (!options.trusted) await checkServers(address, fetchJson, logger);
   const link = await connectNats(address, { clock, logger, name });
   const stopping = new AbortController();
   const largest = link.connection.info?.max_payload ?? limits.entryBytesMax;

@@ -2,6 +2,7 @@
  * Following a stream: an ordered consumer brings its messages, and what it brings is checked here, for it recovers by itself
  * from gaps but proves nothing. A stream that is shorter than what was seen, or was made anew, is lost, never followed on.
  */
+import type { ConsumerMessages } from '@nats-io/jetstream';
 import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -9,6 +10,7 @@ import type { Logger } from '../core/logger.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { EngineOptions, Entry, LogInfo } from './engine.ts';
 import type { NatsLink } from './nats-connection.ts';
+import { trimmed } from './nats-errors.ts';
 
 export interface FollowContext {
   readonly link: NatsLink;
@@ -26,6 +28,12 @@ const lookMs = 3000;
 /** Between two looks for a stream that nobody has made yet. */
 const absentMs = 100;
 const batchMax = 512;
+/**
+ * What may wait for a slow reader. The library asks for more as soon as messages come, however slowly they are read; so beyond
+ * this the consumer is ended, and another made when all that waited was read.
+ */
+const waitingBytesMax = 8 * 1024 * 1024;
+const waitingMax = 8192;
 
 export async function* followStream(
   context: FollowContext,
@@ -77,7 +85,7 @@ async function begin({ clock, log, info, barrier }: FollowContext, end: End): Pr
   end.incarnation ??= found.incarnation;
   if (found.incarnation !== end.incarnation) throw lost(log, 'its stream was made anew');
   if (found.first > end.next) {
-    throw new TandemError('NOT_FOUND', `${log} begins at ${found.first}: what was before is trimmed`);
+    throw trimmed(log, found.first);
   }
   // Such information may be old; only an append shows the tail. It lies behind the tail that it shows.
   if (found.tail < end.next - 1 && (await barrier(at())) < end.next) {
@@ -99,21 +107,28 @@ async function* messages(context: FollowContext, end: End, signal: AbortSignal):
     opt_start_seq: end.next,
   } as never);
   let waiting: Entry[] = [];
+  let waitingBytes = 0;
   let wake: (() => void) | undefined;
   let over = false;
   const finish = (): void => {
     over = true;
     wake?.();
   };
-  const found = await consumer.consume({
+  let consuming: ConsumerMessages | undefined;
+  consuming = await consumer.consume({
     max_messages: batchMax,
     callback: message => {
+      if (over) return;
       // A copy: the library's buffer holds the whole of what came in one read.
       waiting.push({ position: message.seq, body: message.data.slice() });
-      wake?.();
+      waitingBytes += message.data.length;
+      if (waitingBytes > waitingBytesMax || waiting.length > waitingMax) {
+        finish();
+        consuming?.stop();
+      } else wake?.();
     },
   });
-  void found.closed().then(finish, finish);
+  void consuming.closed().then(finish, finish);
   signal.addEventListener('abort', finish, { once: true });
   const disconnected = link.onConnection(finish);
   let lookAt = clock.monotonic() + lookMs;
@@ -134,6 +149,7 @@ async function* messages(context: FollowContext, end: End, signal: AbortSignal):
       if (waiting.length > 0) {
         const batch = inOrder(waiting, end);
         waiting = [];
+        waitingBytes = 0;
         if (batch === undefined) return;
         if (batch.length > 0) yield batch;
       }
@@ -148,7 +164,7 @@ async function* messages(context: FollowContext, end: End, signal: AbortSignal):
   } finally {
     disconnected();
     signal.removeEventListener('abort', finish);
-    await found.close().catch(() => {});
+    await consuming.close().catch(() => {});
   }
 }
 
