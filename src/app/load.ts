@@ -7,6 +7,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Service } from '../contract/contract.ts';
 import { TandemError } from '../core/errors.ts';
+import { failurePlace } from './failure-place.ts';
 
 /** @throws CONFIG when the file is missing, throws while it loads, or exports no service. */
 export async function loadServices(file: string): Promise<Service[]> {
@@ -19,7 +20,7 @@ export async function loadServices(file: string): Promise<Service[]> {
     exported = (await import(pathToFileURL(path).href)) as Record<string, unknown>;
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new TandemError('CONFIG', `${file} could not be loaded: ${reason}${placeOf(cause, path)}`, { cause });
+    throw new TandemError('CONFIG', `${file} could not be loaded: ${reason}${failurePlace(cause, path)}`, { cause });
   }
   const services = [...new Set(Object.values(exported).flat())].filter(isService);
   if (services.length === 0) {
@@ -53,11 +54,4 @@ export async function loadFiles(
 
 function isService(value: unknown): value is Service {
   return typeof value === 'object' && value !== null && (value as { kind?: unknown }).kind === 'service';
-}
-
-function placeOf(cause: unknown, path: string): string {
-  const stack = cause instanceof Error ? (cause.stack ?? '') : '';
-  const line = stack.split('\n').find(text => text.includes(path));
-  const place = line && /:(\d+):(\d+)\)?$/.exec(line);
-  return place ? ` (line ${place[1]})` : '';
 }

@@ -6,7 +6,6 @@
 import type { RoleName, RoleSettings } from '../app/roles.ts';
 import { toErrorForm } from '../core/errors.ts';
 import { supervisorDefaults } from '../recovery/supervisor.ts';
-import { syntaxPlace } from './syntax-place.ts';
 
 interface Running {
   readonly info: Readonly<Record<string, string>>;
@@ -43,7 +42,7 @@ export async function runRoleProcess(role: string): Promise<void> {
   } catch (failure) {
     const { code, message } = toErrorForm(failure);
     if (code === 'INTERNAL') process.stderr.write(`${stackOf(failure)}\n`);
-    await tell({ kind: 'failed', code, message: message + syntaxPlace(failure) });
+    await tell({ kind: 'failed', code, message });
     process.exit(1);
   }
 }
