@@ -23,6 +23,8 @@ interface Row {
   readonly memoryBytes: number | undefined;
   readonly address: string | undefined;
   readonly failure: string | undefined;
+  /** Of one that was given up: when it is tried again (wall time, ms). */
+  readonly nextTryAt: number | undefined;
 }
 
 async function ps({ flags, environment, terminal }: Invocation): Promise<number> {
@@ -30,11 +32,11 @@ async function ps({ flags, environment, terminal }: Invocation): Promise<number>
   const { residentBytes } = await import('./resident.ts');
   const shown = app.control ? (await ask(app.control, '$ps', null, 5000)).processes : undefined;
   const rows: Row[] = shown
-    ? shown.map(({ name, state, pid, startedAt, restarts, info, failure }) =>
-        row(name, state, pid, startedAt, restarts, info, failure),
+    ? shown.map(({ name, state, pid, startedAt, restarts, info, failure, nextTryAt }) =>
+        row(name, state, pid, startedAt, restarts, info, failure, nextTryAt),
       )
     : app.state.processes.map(({ name, ready, pid, startedAt, info }) =>
-        row(name, ready ? 'ready' : 'starting', pid, startedAt, undefined, info, undefined),
+        row(name, ready ? 'ready' : 'starting', pid, startedAt, undefined, info, undefined, undefined),
       );
   if (flags.json) {
     const { gatewayUrl, dashboardUrl } = app.state.facts;
@@ -42,14 +44,15 @@ async function ps({ flags, environment, terminal }: Invocation): Promise<number>
     terminal.out(JSON.stringify({ data: app.dataPath, gatewayUrl, dashboardUrl, supervisor, processes: rows }));
     return 0;
   }
-  const cells = rows.map(({ name, state, pid, startedAt, restarts, memoryBytes, address, failure }) => [
+  const cells = rows.map(({ name, state, pid, startedAt, restarts, memoryBytes, address, failure, nextTryAt }) => [
     name,
     state,
     String(pid ?? '-'),
     age(systemClock.now() - startedAt),
     String(restarts ?? '-'),
     memoryBytes === undefined ? '-' : `${Math.round(memoryBytes / 1_048_576)} MB`,
-    failure ?? address ?? '',
+    (nextTryAt === undefined ? '' : `tried again in ${age(nextTryAt - systemClock.now())}: `) +
+      (failure ?? address ?? ''),
   ]);
   terminal.out(columns([['NAME', 'STATE', 'PID', 'AGE', 'RESTARTS', 'MEMORY', 'WHERE'], ...cells]));
   if (!app.control)
@@ -64,6 +67,7 @@ async function ps({ flags, environment, terminal }: Invocation): Promise<number>
     restarts: number | undefined,
     info: Readonly<Record<string, string>>,
     failure: string | undefined,
+    nextTryAt: number | undefined,
   ): Row {
     return {
       name,
@@ -74,6 +78,7 @@ async function ps({ flags, environment, terminal }: Invocation): Promise<number>
       memoryBytes: pid === undefined ? undefined : residentBytes(pid),
       address: info.url ?? info.address,
       failure,
+      nextTryAt,
     };
   }
 }

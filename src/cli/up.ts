@@ -124,6 +124,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
       env: process.env,
       records,
       clock: systemClock,
+      onUnrecorded: (id, reason) => host.logger.warn('a process runs without records', { id, reason }),
     }),
     store: stateStore(data.path),
     self: { pid: process.pid, birth: processBirth(process.pid) ?? '' },

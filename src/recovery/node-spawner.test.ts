@@ -26,6 +26,7 @@ function open(t: TestContext) {
   const script = join(directory, 'child.mjs');
   writeFileSync(script, body);
   const records = openRecordFiles(join(directory, 'records'));
+  const unrecorded: string[] = [];
   const spawner = nodeSpawner({
     script: [script],
     execArgv: [],
@@ -33,8 +34,9 @@ function open(t: TestContext) {
     records,
     clock: systemClock,
     pollMs: 5,
+    onUnrecorded: (id, reason) => unrecorded.push(`${id}: ${reason}`),
   });
-  return { spawner, records, directory };
+  return { spawner, records, directory, unrecorded };
 }
 const ended = (child: RunningProcess): Promise<ProcessExit> => new Promise(resolve => child.onExit(resolve));
 const ready = (child: RunningProcess): Promise<unknown> => new Promise(resolve => child.onReport(resolve));
@@ -44,6 +46,16 @@ test('a process that throws ends with its last words in its record file', async 
   const exit = await ended(spawner.spawn({ id: 'stock-0-a', role: 'instance', settings: { bad: true } }));
   assert.equal(exit.code, 1);
   assert.match(exit.words ?? '', /bad settings/);
+});
+
+test('a process whose records have no place runs all the same, and that is said', async t => {
+  const { spawner, records, unrecorded } = open(t);
+  rmSync(records.directory, { recursive: true });
+  const child = spawner.spawn({ id: 'stock-0-a', role: 'instance', settings: {} });
+  assert.deepEqual(await ready(child), { kind: 'ready', info: { settings: '{}' } });
+  assert.match(unrecorded[0]!, /^stock-0-a: ENOENT/);
+  child.kill();
+  assert.equal((await ended(child)).signal, 'SIGKILL');
 });
 
 test('a process gets its settings, reports ready, writes its own record file and stops when asked', async t => {

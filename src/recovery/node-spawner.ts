@@ -3,7 +3,7 @@
  * supervisor takes nobody along; and writes its records straight into a file, not through a pipe of the supervisor,
  * for the same reason: the next supervisor finds everything that was said while there was none.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { type Clock, every } from '../core/clock.ts';
 import { processBirth } from './process-birth.ts';
@@ -17,6 +17,8 @@ export interface NodeSpawnerOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly records: RecordFiles;
   readonly clock: Clock;
+  /** A process runs whose records go nowhere, because its file cannot be opened. */
+  readonly onUnrecorded?: (id: string, reason: string) => void;
   /** How often an adopted process is looked at: it is no child, so nobody tells of its end. */
   readonly pollMs?: number;
 }
@@ -29,13 +31,17 @@ export function nodeSpawner(options: NodeSpawnerOptions): Spawner {
 }
 
 function spawnChild(options: NodeSpawnerOptions, order: SpawnOrder): RunningProcess {
-  const output = options.records.open(order.id);
-  const child = spawn(process.execPath, [...options.execArgv, ...options.script, 'role', order.role], {
-    detached: true,
-    stdio: ['ignore', output, output, 'ipc'],
-    env: { ...options.env, TANDEM_ROLE_SETTINGS: JSON.stringify(order.settings) },
-  });
-  closeSync(output);
+  const output = recordsOf(options, order.id);
+  let child: ChildProcess;
+  try {
+    child = spawn(process.execPath, [...options.execArgv, ...options.script, 'role', order.role], {
+      detached: true,
+      stdio: ['ignore', output, output, 'ipc'],
+      env: { ...options.env, TANDEM_ROLE_SETTINGS: JSON.stringify(order.settings) },
+    });
+  } finally {
+    if (output !== 'ignore') closeSync(output);
+  }
   const exits = once<ProcessExit>();
   child.once('exit', (code, signal) => exits.fire({ code, signal, words: options.records.lastWords(order.id) }));
   child.once('error', cause => {
@@ -52,6 +58,16 @@ function spawnChild(options: NodeSpawnerOptions, order: SpawnOrder): RunningProc
     onReport: listener => void child.on('message', message => listener(message as ProcessReport)),
     onExit: exits.listen,
   };
+}
+
+/** Rather a process that says nothing than none at all: a gateway does its work on a full disk. */
+function recordsOf(options: NodeSpawnerOptions, id: string): number | 'ignore' {
+  try {
+    return options.records.open(id);
+  } catch (cause) {
+    options.onUnrecorded?.(id, (cause as Error).message);
+    return 'ignore';
+  }
 }
 
 /** No child and no channel: it is asked by SIGTERM, and looked at until it is gone. */

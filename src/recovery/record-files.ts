@@ -27,7 +27,7 @@ export const recordLimits = {
 
 export interface RecordFiles {
   readonly directory: string;
-  /** A descriptor to append to; the opener closes it. */
+  /** A descriptor to append to; the opener closes it. @throws what the file system says, such as ENOSPC. */
   open(id: string): number;
   /** The end of what the process wrote. */
   lastWords(id: string): string | undefined;

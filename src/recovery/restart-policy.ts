@@ -1,6 +1,7 @@
 /**
  * When a process that ended is started again: at once after a steady life, with growing pauses while it keeps dying
- * young, and not at all when it died young too often: then a person must look, and is told what was tried.
+ * young, and only now and then when it died young too often: then a person must look, and is told what was tried; but
+ * what was missing (room on a disk, a database) may come back while nobody looks.
  * The intensity limit is that of Erlang/OTP supervisors; only young deaths count, so that a process which is killed now
  * and then (chaos, the OOM killer) is restarted for ever. Pure: the caller gives time and chance.
  */
@@ -15,6 +16,8 @@ export interface RestartPolicy {
   /** Young deaths within `periodMs` before it gives up. The pauses must fit: 8 tries take about 15 s of pauses. */
   readonly youngDeathsMax: number;
   readonly periodMs: number;
+  /** Between two tries after it gave up: cheap for the machine, soon enough for who mended the cause. */
+  readonly slowMs: number;
 }
 
 export const restartDefaults: RestartPolicy = {
@@ -23,6 +26,7 @@ export const restartDefaults: RestartPolicy = {
   steadyMs: 5000,
   youngDeathsMax: 8,
   periodMs: 60_000,
+  slowMs: 30_000,
 };
 
 export interface RestartHistory {

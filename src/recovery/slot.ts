@@ -1,14 +1,15 @@
 /**
  * One place for a process (`inventory-3`) and the lives that it has one after another: start, wait for ready, watch,
- * restart by policy or give up. At most one process at a time: the next is started only when the former is gone and
+ * restart by policy, or give up and try now and then. At most one process at a time: the next is started only when the former is gone and
  * reaped, since both would open the same data.
  *
  *   idle -> starting -> ready -> stopping -> stopped
  *              ^  |       |
  *              |  v       v
- *            pausing <- (exit) -> failed (gave up)
+ *            pausing <- (exit) -> failed (gave up) -> starting, slowly
  */
 import type { Clock, Timer } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import type { Role } from '../failure-detection/beat.ts';
 import { nextRestart, noRestarts, type RestartHistory, type RestartPolicy } from './restart-policy.ts';
@@ -54,7 +55,7 @@ export interface SlotHost {
   changed(): void;
 }
 
-/** Failures that another try cannot mend: a person must. */
+/** Failures that another try at once cannot mend: a person must. */
 const hopeless = new Set(['CONFIG', 'INVALID', 'UNSUPPORTED', 'CONFLICT', 'CORRUPT', 'LOG_LOST', 'DENIED']);
 
 export class Slot {
@@ -71,7 +72,12 @@ export class Slot {
   /** Pauses until the engine is ready, not until a timer fires. */
   waitsForEngine = false;
   failure: { readonly code: string; readonly message: string } | undefined;
+  /** Of the next slow try, while it is given up (wall time, ms). */
+  nextTryAt: number | undefined;
   #bornMs = 0;
+  #wasReady = false;
+  /** Until it has led a steady life again. */
+  #gaveUp = false;
   #history: RestartHistory = noRestarts;
   #timer: Timer | undefined;
   #gone: (() => void)[] = [];
@@ -91,15 +97,37 @@ export class Slot {
       this.#become('pausing');
       return;
     }
+    try {
+      this.#start();
+    } catch (cause) {
+      this.#notStarted(cause);
+    }
+  }
+
+  /** Starts run in timers: what one throws (no room for its records, no process to be had) would end the supervisor. */
+  #notStarted(cause: unknown): void {
+    const { code, message } = TandemError.from(cause);
+    this.failure = { code, message };
+    if (this.process) {
+      this.process.kill();
+      return;
+    }
+    this.#tell('failed', `could not be started: ${message}`);
+    this.#recover();
+  }
+
+  #start(): void {
     const { clock, random, spawner } = this.#host;
     this.id = `${this.name}${this.#host.node === undefined ? '' : `-${this.#host.node}`}-${random.id().slice(0, 6)}`;
-    this.failure = undefined;
     this.startedAt = clock.now();
     this.#bornMs = clock.monotonic();
+    this.#wasReady = false;
     const { id, name, index } = this;
     const engine = this.spec.role === 'engine' ? {} : this.#host.engineInfo();
     const settings = this.spec.settings({ id, name, index, engine, former: this.info });
     const process = spawner.spawn({ id, role: this.spec.role, settings });
+    this.failure = undefined;
+    this.nextTryAt = undefined;
     this.#watch(process);
     this.#tell('starting', `pid ${process.pid}`);
     this.#become('starting');
@@ -119,6 +147,7 @@ export class Slot {
     this.info = saved.info;
     this.startedAt = saved.startedAt;
     this.#bornMs = this.#host.clock.monotonic();
+    this.#wasReady = true;
     this.#watch(process);
     if (saved.ready) {
       this.#tell('adopted', `pid ${saved.pid} still runs and was taken over`);
@@ -184,6 +213,7 @@ export class Slot {
     if (this.state !== 'starting') return;
     this.#timer?.cancel();
     this.info = report.info;
+    this.#wasReady = true;
     this.#tell('ready', `ready after ${Math.round(this.#host.clock.monotonic() - this.#bornMs)} ms`);
     this.#become('ready');
   }
@@ -211,13 +241,15 @@ export class Slot {
 
   #recover(): void {
     const { clock, policy, random } = this.#host;
+    const nowMs = clock.monotonic();
+    const livedMs = this.#wasReady ? nowMs - this.#bornMs : 0;
+    if (livedMs >= policy.steadyMs) this.#gaveUp = false;
     const failure = this.failure;
-    if (failure && hopeless.has(failure.code)) {
-      this.#giveUp(failure.message);
+    if (this.#gaveUp || (failure && hopeless.has(failure.code))) {
+      this.#giveUp(failure?.message ?? 'it ended');
       return;
     }
-    const nowMs = clock.monotonic();
-    const next = nextRestart(policy, this.#history, { nowMs, livedMs: nowMs - this.#bornMs }, random);
+    const next = nextRestart(policy, this.#history, { nowMs, livedMs }, random);
     this.#history = next.history;
     if (next.action.kind === 'give-up') {
       const { tries, withinMs } = next.action;
@@ -233,16 +265,27 @@ export class Slot {
     this.#timer = clock.after(delayMs, () => this.launch());
   }
 
+  /** Loud the first time; after that it says only that it still fails, so that its story does not bury all others. */
   #giveUp(message: string): void {
+    const { clock, policy } = this.#host;
+    const again = `tried again every ${Math.round(policy.slowMs / 1000)} s`;
     this.failure = { code: this.failure?.code ?? 'INTERNAL', message };
-    this.#tell('gave-up', `${this.name} will not be started again: ${message}`);
+    if (this.#gaveUp) this.#tell('restarting', `still fails; ${again}`);
+    else this.#tell('gave-up', `${this.name} does not start, and is ${again}: ${message}`);
+    this.#gaveUp = true;
+    this.nextTryAt = clock.now() + policy.slowMs;
     this.#become('failed');
+    this.#timer = clock.after(policy.slowMs, () => {
+      this.restarts++;
+      this.launch();
+    });
   }
 
   /** Forgets former failures and tries again: what a person asks for after mending the cause. */
   retry(): void {
     if (this.state !== 'failed') return;
     this.#history = noRestarts;
+    this.#gaveUp = false;
     this.state = 'idle';
     this.launch();
   }

@@ -65,8 +65,8 @@ function world() {
   const spawner: Spawner = {
     spawn(order) {
       const process = new FakeProcess(++pids, `boot:${pids}`, order, after);
-      all.push(process);
       starts(process);
+      all.push(process);
       return process;
     },
     adopt(pid, birth) {
@@ -144,6 +144,86 @@ test('a process that keeps dying young is given up loudly, with the tries and th
   );
   assert.equal(all.length, 8);
   assert.equal(told.at(-1)?.kind, 'gave-up');
+});
+
+test('what was given up is tried now and then, for ever, and is whole again when the cause is gone', async () => {
+  const { clock, open, onStart, of, all, told } = world();
+  const supervisor = open(shop());
+  await clock.complete(supervisor.start());
+  await clock.advance(10_000);
+  onStart(process => void clock.after(10, () => process.exit({ code: 1, signal: null, words: 'Error: no room' })));
+  of('engine').exit({ code: null, signal: 'SIGKILL' });
+  of('stock-1').exit({ code: null, signal: 'SIGKILL' });
+  await clock.advance(20_000);
+  const gaveUp = told.find(({ kind }) => kind === 'gave-up')!;
+  assert.match(gaveUp.message, /engine does not start, and is tried again every 30 s: started 8 times.*no room/);
+  const view = supervisor.list().find(({ name }) => name === 'engine')!;
+  assert.equal(view.state, 'failed');
+  assert(view.nextTryAt! > clock.now() && view.nextTryAt! <= clock.now() + 30_000);
+  const before = all.length;
+  await clock.advance(600_000);
+  assert.equal(all.length - before, 20, 'one try each 30 s, no bursts, and nothing else is started in vain');
+  assert.equal(told.filter(({ kind }) => kind === 'gave-up').length, 1, 'it is said loudly once');
+  onStart(process => void clock.after(100, () => process.report({ kind: 'ready', info: {} })));
+  await clock.advance(31_000);
+  assert(supervisor.list().every(({ state, nextTryAt }) => state === 'ready' && nextTryAt === undefined));
+  await clock.advance(10_000);
+  of('engine').exit({ code: null, signal: 'SIGKILL' });
+  await clock.advance(101);
+  assert.equal(supervisor.list()[0]!.state, 'ready', 'after a steady life it is restarted at once again');
+});
+
+test('a failure that no try mends at once is tried now and then too: a person may have mended it', async () => {
+  const { clock, open, onStart, of, told } = world();
+  const supervisor = open(shop());
+  await clock.complete(supervisor.start());
+  await clock.advance(10_000);
+  onStart(process => {
+    process.report({ kind: 'failed', code: 'CONFIG', message: 'its disk is full' });
+    clock.after(10, () => {
+      process.report({ kind: 'failed', code: 'CONFIG', message: 'its disk is full' });
+      process.exit({ code: 1, signal: null });
+    });
+  });
+  of('monitor').exit({ code: null, signal: 'SIGKILL' });
+  await clock.advance(50);
+  assert.equal(told.at(-1)?.kind, 'gave-up');
+  onStart(process => void clock.after(100, () => process.report({ kind: 'ready', info: {} })));
+  await clock.advance(30_200);
+  assert(supervisor.list().every(({ state }) => state === 'ready'));
+});
+
+test('whatever is thrown while a process is started counts as a failed start, not as the end of the supervisor', async () => {
+  const { clock, open, onStart, of, told, living } = world();
+  const supervisor = open(shop());
+  await clock.complete(supervisor.start());
+  await clock.advance(10_000);
+  onStart(() => {
+    throw new Error('ENOSPC: no space left on device, open');
+  });
+  of('stock-1').exit({ code: null, signal: 'SIGKILL' });
+  of('engine').exit({ code: null, signal: 'SIGKILL' });
+  await clock.advance(120_000);
+  assert(told.some(({ kind, message }) => kind === 'failed' && /could not be started: ENOSPC/.test(message)));
+  assert.equal(supervisor.list().find(({ name }) => name === 'engine')?.state, 'failed');
+  onStart(process => void clock.after(100, () => process.report({ kind: 'ready', info: {} })));
+  await clock.advance(31_000);
+  assert(supervisor.list().every(({ state }) => state === 'ready'));
+  assert.equal(living().filter(({ order }) => order?.role === 'engine').length, 1);
+});
+
+test('stop ends the slow tries', async () => {
+  const { clock, open, onStart, of, all } = world();
+  const supervisor = open(shop());
+  await clock.complete(supervisor.start());
+  onStart(process => void clock.after(10, () => process.exit({ code: 1, signal: null })));
+  of('stock-1').exit({ code: null, signal: 'SIGKILL' });
+  await clock.advance(20_000);
+  assert.equal(supervisor.list().find(({ name }) => name === 'stock-1')?.state, 'failed');
+  await clock.complete(supervisor.stop(1000));
+  const before = all.length;
+  await clock.advance(100_000);
+  assert.equal(all.length, before);
 });
 
 test('a process that is never ready is killed and tried again', async () => {

@@ -52,6 +52,8 @@ export interface ProcessView {
   readonly restarts: number;
   readonly info: Readonly<Record<string, string>>;
   readonly failure: string | undefined;
+  /** When one that was given up is tried again (wall time, ms). */
+  readonly nextTryAt: number | undefined;
 }
 
 export interface StopSummary {
@@ -160,6 +162,7 @@ export class Supervisor {
       restarts: slot.restarts,
       info: slot.info,
       failure: slot.state === 'ready' ? undefined : slot.failure?.message,
+      nextTryAt: slot.state === 'failed' ? slot.nextTryAt : undefined,
     }));
   }
 
