@@ -4,6 +4,8 @@ export const limits = {
   frameBytesMax: 8_388_608,
   /** Largest body that the gateway takes, in bytes. */
   bodyBytesMax: 1_048_576,
+  /** Bodies of all requests under way at one gateway, in bytes; beyond it OVERLOADED. Parsed they take a few times as much. */
+  bodiesBytesMax: 67_108_864,
   /** Headers of one HTTP request in bytes (Node's own default; Envoy allows 60 KiB). */
   headerBytesMax: 16_384,
   /** Largest entry of a log in bytes (what NATS carries by default), so that both engines take the same transactions. */

@@ -1,6 +1,6 @@
 /**
- * Bodies: bounded, and JSON only for methods that are not raw. The bound is checked against what is declared before
- * anything is read, and again against what arrives, because chunked bodies declare nothing.
+ * Bodies: bounded, each and all together, and JSON only for methods that are not raw. The bounds are checked against what
+ * is declared before anything is read, and again against what arrives, because chunked bodies declare nothing.
  */
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
@@ -16,10 +16,21 @@ export function hasBody(request: IncomingMessage): boolean {
   return length !== undefined && length !== '0';
 }
 
-/** @throws TOO_LARGE when the body is over `bytesMax`, CANCELED when the client went away. */
-export function readBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
+export interface BodyBounds {
+  /** Of this body. */
+  readonly bytesMax: number;
+  /** Whether so many bytes have room beside the bodies of all others. @throws OVERLOADED. */
+  check(bytes: number): void;
+  /** As `check`, and keeps the room. */
+  take(bytes: number): void;
+}
+
+/** @throws TOO_LARGE when the body is over its bound, OVERLOADED when all together are, CANCELED when the client went away. */
+export async function readBody(request: IncomingMessage, bounds: BodyBounds): Promise<Buffer> {
+  const { bytesMax } = bounds;
   const declared = Number(request.headers['content-length'] ?? 0);
-  if (declared > bytesMax) return Promise.reject(tooLarge(bytesMax));
+  if (declared > bytesMax) throw tooLarge(bytesMax);
+  bounds.check(declared);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -29,10 +40,14 @@ export function readBody(request: IncomingMessage, bytesMax: number): Promise<Bu
     };
     const onData = (chunk: Buffer): void => {
       bytes += chunk.length;
-      if (bytes > bytesMax) {
+      try {
+        if (bytes > bytesMax) throw tooLarge(bytesMax);
+        bounds.take(chunk.length);
+        chunks.push(chunk);
+      } catch (refused) {
         request.pause();
-        settle(() => reject(tooLarge(bytesMax)));
-      } else chunks.push(chunk);
+        settle(() => reject(refused));
+      }
     };
     const onEnd = (): void => settle(() => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, bytes)));
     const onClose = (): void =>

@@ -14,7 +14,7 @@ import type { Histogram, Meter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
 import type { Tracer } from '../core/tracer.ts';
 import type { Admission } from './admission.ts';
-import { checkMediaType, hasBody, MediaTypeError, parseJson, readBody } from './body.ts';
+import { type BodyBounds, checkMediaType, hasBody, MediaTypeError, parseJson, readBody } from './body.ts';
 import * as headers from './headers.ts';
 import type { GatewayCaller, OutgoingCall } from './outgoing.ts';
 import { problemOf, retryAfterSeconds } from './problem.ts';
@@ -106,7 +106,7 @@ export class Exchanges {
       failure = thrown;
       answer.fail(thrown);
     } finally {
-      if (entered) admission.leave();
+      if (entered) admission.leave(answer.bodyBytes);
       this.#account(verb, target, path, answer, clock.monotonic() - started, failure);
     }
   }
@@ -150,12 +150,13 @@ export class Exchanges {
         `the first try may have run, and ${service}.${method.name} is not idempotent`,
       );
     let input: unknown;
-    if (method.raw) input = await this.#rawInput(request);
+    const bounds = this.#bodyBounds(target, answer);
+    if (method.raw) input = await this.#rawInput(request, bounds);
     else {
       let body: unknown;
       if (hasBody(request)) {
         checkMediaType(request);
-        body = parseJson(await readBody(request, this.#parts.bodyBytesMax));
+        body = parseJson(await readBody(request, bounds));
       }
       input = inputOf(match, query, body);
     }
@@ -212,8 +213,21 @@ export class Exchanges {
     return session;
   }
 
-  async #rawInput(request: IncomingMessage): Promise<RawRequestForm> {
-    const body = hasBody(request) ? await readBody(request, this.#parts.bodyBytesMax) : null;
+  /** What has come is held until the exchange ends: its input lives as long, for tries again. */
+  #bodyBounds({ method }: Target, answer: Answer): BodyBounds {
+    const { admission, bodyBytesMax } = this.#parts;
+    return {
+      bytesMax: bodyBytesMax,
+      check: bytes => admission.checkBody(bytes, method.priority),
+      take: bytes => {
+        admission.takeBody(bytes, method.priority);
+        answer.bodyBytes += bytes;
+      },
+    };
+  }
+
+  async #rawInput(request: IncomingMessage, bounds: BodyBounds): Promise<RawRequestForm> {
+    const body = hasBody(request) ? await readBody(request, bounds) : null;
     const { path, query } = splitTarget(request.url ?? '/');
     const host = request.headers.host ?? 'localhost';
     return {
@@ -317,6 +331,8 @@ class Answer {
   readonly response: ServerResponse;
   requestId: string;
   code = 'ok';
+  /** Held in memory of this request's body. */
+  bodyBytes = 0;
   traceparent = '';
   session: Session | undefined;
   /** The token that the client has, so that an unchanged one is not sent again. */

@@ -340,6 +340,61 @@ test('when full, optional work is refused first and health still answers', async
   );
 });
 
+test('bodies are bounded together: who is over is told to come back, and the room is given back', async () => {
+  const { promise: released, resolve: release } = Promise.withResolvers<void>();
+  await within(
+    () => released,
+    async (gateway, url) => {
+      const body = (bytes: number): RequestInit => post({ n: 1, text: 'x'.repeat(bytes) });
+      const declared = await fetch(`${url}/call/stock/count`, body(1000));
+      assert.equal(declared.status, 429, 'alone it is over 90 % of all');
+      assert.equal(gateway.bodyBytes, 0);
+      const held = fetch(`${url}/call/stock/count`, body(600));
+      while (gateway.bodyBytes < 600) await new Promise(resolve => setTimeout(resolve, 5));
+      const refused = await fetch(`${url}/call/stock/count`, body(400));
+      assert.deepEqual([refused.status, refused.headers.get('retry-after')], [429, '1']);
+      const problem = (await refused.json()) as Record<string, unknown>;
+      assert.deepEqual([problem.code, problem.outcome], ['OVERLOADED', 'not-done']);
+      assert.match(String(problem.detail), /bytes of bodies/);
+      // Of a chunked body nobody knows the size before it has come.
+      const chunked = new ReadableStream({
+        start(controller) {
+          for (let i = 0; i < 4; i++) controller.enqueue(new TextEncoder().encode('x'.repeat(100)));
+          controller.close();
+        },
+      });
+      const init = { ...post({}), body: chunked, duplex: 'half' } as RequestInit;
+      assert.equal((await fetch(`${url}/call/stock/count`, init)).status, 429);
+      const small = fetch(`${url}/call/stock/count`, body(100));
+      const bare = fetch(`${url}/stock/a`);
+      release();
+      for (const response of await Promise.all([held, small, bare])) assert.equal(response.status, 204);
+      assert.equal(gateway.bodyBytes, 0);
+      assert.equal((await fetch(`${url}/call/stock/count`, body(700))).status, 204);
+    },
+    { bodiesBytesMax: 1000 },
+  );
+});
+
+test('a client that goes away in the middle of its body gives its room back', () =>
+  within(
+    () => null,
+    async gateway => {
+      const head = 'POST /call/stock/count HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n';
+      const socket = connect(gateway.port, '127.0.0.1', () =>
+        socket.write(`${head}content-length: 900\r\n\r\n${'x'.repeat(500)}`),
+      );
+      const holds = async (bytes: number): Promise<void> => {
+        while (gateway.bodyBytes !== bytes) await new Promise(resolve => setTimeout(resolve, 5));
+      };
+      await holds(500);
+      socket.destroy();
+      await holds(0);
+      assert.equal(gateway.inflight, 0);
+    },
+    { bodiesBytesMax: 1000 },
+  ));
+
 test('HEAD answers as GET without a body; OPTIONS names the verbs; a method without output is 204', () =>
   within(
     (_service, method, input) => (method === 'clear' ? undefined : input),

@@ -59,6 +59,7 @@ export interface GatewayOptions
   /** Signs session tokens; the same for all gateways of a system. */
   readonly secret: string;
   readonly bodyBytesMax?: number;
+  readonly bodiesBytesMax?: number;
   /** What `/-/ready` says beside "not closing". Default: some service is known. */
   readonly ready?: () => boolean;
 }
@@ -68,15 +69,18 @@ export interface Gateway {
   readonly port: number;
   /** Requests under way. */
   readonly inflight: number;
+  /** Bytes of their bodies in memory. */
+  readonly bodyBytes: number;
   /** Takes no new connections, lets what is under way finish for at most `graceMs`, then ends the rest. */
   close(graceMs: number): Promise<void>;
 }
 
 /** @throws CONFLICT when the port is in use. */
 export async function openGateway(given: GatewayOptions): Promise<Gateway> {
-  const options = { ...gatewayDefaults, bodyBytesMax: limits.bodyBytesMax, ...given };
+  const { bodyBytesMax, bodiesBytesMax } = limits;
+  const options = { ...gatewayDefaults, bodyBytesMax, bodiesBytesMax, ...given };
   const { registry, clock, logger, meter } = options;
-  const admission = new Admission(options.inflightMax);
+  const admission = new Admission(options.inflightMax, options.bodiesBytesMax);
   const ending = new AbortController();
   let closing = false;
   const exchanges = new Exchanges({
@@ -126,6 +130,9 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     port,
     get inflight() {
       return admission.inflight;
+    },
+    get bodyBytes() {
+      return admission.bodyBytes;
     },
     close(graceMs) {
       closing = true;
