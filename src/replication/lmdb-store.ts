@@ -4,13 +4,15 @@
  * read, and enter LMDB together in one transaction, rows and heads at once. A commit of LMDB costs as much as dozens of rows.
  * So a process that is killed loses the last few changes (never half of one, never a partition's identity), which its
  * successor reads from the log; after the machine went down (another boot id) the whole directory is thrown away and rebuilt.
+ * A disk without room refuses changes (StoreError) and nothing else: what is here, in LMDB and in memory, stays readable.
  */
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Database, open, type RootDatabase } from 'lmdb';
 import { TandemError } from '../core/errors.ts';
 import { pack, unpack } from './codec.ts';
 import { Digest } from './digest.ts';
+import { compareKeys } from './memory-store.ts';
 import {
   type Capture,
   emptyHead,
@@ -19,6 +21,7 @@ import {
   type ReplicaStore,
   type Row,
   type ScanOptions,
+  StoreError,
   type Write,
 } from './store.ts';
 
@@ -33,6 +36,8 @@ const keyBytesMax = 1960;
 /** What may wait in memory: few enough that storing them holds nobody up for long. */
 const gatheredRowsMax = 1024;
 const gatheredBytesMax = 4 * 1024 * 1024;
+/** What an environment needs to begin. LMDB maps its lock file: without room for that the kernel would kill the process. */
+const beginBytes = 1024 * 1024;
 
 export interface StoreSet {
   open(partition: number): Promise<ReplicaStore>;
@@ -45,34 +50,74 @@ export interface LmdbOptions {
   readonly bootId?: string;
 }
 
+/** @throws StoreError when there is no room, or the directory cannot be written. */
 export function openLmdbStores(options: LmdbOptions): StoreSet {
   const { directory } = options;
-  const bootId = options.bootId ?? kernelBootId();
-  const bootFile = join(directory, 'boot-id');
-  if (readText(bootFile) !== bootId) rmSync(directory, { recursive: true, force: true });
-  mkdirSync(directory, { recursive: true });
-  writeFileSync(bootFile, bootId);
-  const gathered = new Gathered(openRoot(directory));
+  const gathered = keeping(directory, () => new Gathered(directory, openEnvironment(options)));
   return {
     open: async partition => {
       gathered.store();
-      return new LmdbStore(gathered, partition);
+      return keeping(directory, () => new LmdbStore(gathered, partition));
     },
     close: async () => {
-      gathered.store();
+      try {
+        gathered.store();
+      } catch {
+        // The successor reads it from the log, as after a kill.
+      }
       await gathered.root.close();
     },
   };
 }
 
+function openEnvironment({ directory, bootId = kernelBootId() }: LmdbOptions): RootDatabase {
+  const bootFile = join(directory, 'boot-id');
+  if (readText(bootFile) !== bootId) rmSync(directory, { recursive: true, force: true });
+  mkdirSync(directory, { recursive: true });
+  const probe = join(directory, 'probe');
+  try {
+    writeFileSync(probe, Buffer.alloc(beginBytes));
+  } finally {
+    rmSync(probe, { force: true });
+  }
+  writeFileSync(bootFile, bootId);
+  return openRoot(directory);
+}
+
+/** Does what writes. */
+function keeping<T>(directory: string, write: () => T): T {
+  try {
+    return write();
+  } catch (cause) {
+    if (cause instanceof TandemError) throw cause;
+    throw new StoreError(`the replicas in ${directory} cannot be written: ${reasonOf(directory, cause)}`, cause);
+  }
+}
+
+/** LMDB says "Input/output error" of a disk that took half a page. */
+function reasonOf(directory: string, cause: unknown): string {
+  const { message } = cause as Error;
+  try {
+    const { bavail, bsize } = statfsSync(directory);
+    const free = bavail * bsize;
+    if (free < 4 * beginBytes)
+      return `their disk is full (${Math.floor(free / 1024)} KiB free); make room, it goes on by itself`;
+  } catch {
+    // Then what LMDB says must do.
+  }
+  return message;
+}
+
 /** The stores of one environment that have changes in memory. */
 class Gathered {
+  readonly directory: string;
   readonly root: RootDatabase;
   readonly #changed = new Set<LmdbStore>();
   #rows = 0;
   #bytes = 0;
 
-  constructor(root: RootDatabase) {
+  constructor(directory: string, root: RootDatabase) {
+    this.directory = directory;
     this.root = root;
   }
 
@@ -86,12 +131,14 @@ class Gathered {
     if (this.#rows >= gatheredRowsMax || this.#bytes >= gatheredBytesMax) this.store();
   }
 
-  /** All or nothing; after a failure everything still waits in memory. */
+  /** All or nothing; after a failure everything still waits in memory. @throws StoreError. */
   store(): void {
     if (this.#changed.size === 0) return;
-    this.root.transactionSync(() => {
-      for (const store of this.#changed) store.write();
-    });
+    keeping(this.directory, () =>
+      this.root.transactionSync(() => {
+        for (const store of this.#changed) store.write();
+      }),
+    );
     for (const store of this.#changed) store.written();
     this.#changed.clear();
     this.#rows = 0;
@@ -144,10 +191,28 @@ class LmdbStore implements ReplicaStore {
 
   /** Order is LMDB's business, so what waits in memory goes there first. */
   *scan(table: string, prefix: string, options: ScanOptions = {}): IterableIterator<readonly [string, Uint8Array]> {
-    let left = options.limit ?? Number.POSITIVE_INFINITY;
+    const left = options.limit ?? Number.POSITIVE_INFINITY;
     if (left <= 0) return;
-    if (this.#changes.get(table)?.size) this.#gathered.store();
-    const { after } = options;
+    const changes = this.#changes.get(table);
+    if (changes?.size) {
+      try {
+        this.#gathered.store();
+      } catch (cause) {
+        if (!(cause instanceof StoreError)) throw cause;
+        yield* this.#merged(table, prefix, options, changes);
+        return;
+      }
+    }
+    yield* this.#range(table, prefix, options, left);
+  }
+
+  *#range(
+    table: string,
+    prefix: string,
+    { after }: ScanOptions,
+    limit: number,
+  ): IterableIterator<readonly [string, Uint8Array]> {
+    let left = limit;
     const start = after === undefined || after < prefix ? prefix : after;
     for (const { key, value } of this.#rows.getRange({ start: [table, start] })) {
       const [at, name] = key;
@@ -158,25 +223,53 @@ class LmdbStore implements ReplicaStore {
     }
   }
 
+  /** Reads go on while the disk takes nothing. */
+  *#merged(
+    table: string,
+    prefix: string,
+    options: ScanOptions,
+    changes: ReadonlyMap<string, Uint8Array | undefined>,
+  ): IterableIterator<readonly [string, Uint8Array]> {
+    const { after, limit = Number.POSITIVE_INFINITY } = options;
+    // Each change takes at most one row away.
+    const rows = new Map(this.#range(table, prefix, options, limit + changes.size));
+    for (const [key, value] of changes) {
+      if (!key.startsWith(prefix) || (after !== undefined && compareKeys(key, after) <= 0)) continue;
+      if (value) rows.set(key, value);
+      else rows.delete(key);
+    }
+    yield* [...rows].sort(([a], [b]) => compareKeys(a, b)).slice(0, limit);
+  }
+
   commit(writes: readonly Write[], head: Omit<Head, 'digest'>): void {
     for (const [table, key] of writes) checkLength(table, key);
     this.#gathered.makeRoom();
+    // Which log this is a copy of is known from the first moment on (rule 20): such a change enters LMDB alone, at once.
+    const begins = head.incarnation !== this.#head.incarnation;
+    if (begins) this.#gathered.store();
+    const before = this.#head;
     const digest = new Digest(this.#head.digest);
     let bytes = 0;
     for (const [table, key, value] of writes) {
       if (!isLocal(table)) {
-        const before = this.get(table, key);
-        if (before) digest.remove(table, key, before);
+        const former = this.get(table, key);
+        if (former) digest.remove(table, key, former);
         if (value) digest.add(table, key, value);
       }
       this.#change(table, key, value);
       bytes += key.length + (value?.length ?? 0);
     }
-    const { incarnation } = this.#head;
     this.#head = { ...head, digest: digest.toString() };
     this.#gathered.add(this, writes.length, bytes);
-    // Which log this is a copy of is known from the first moment on (rule 20).
-    if (head.incarnation !== incarnation) this.#gathered.store();
+    if (!begins) return;
+    try {
+      this.#gathered.store();
+    } catch (cause) {
+      this.#head = before;
+      this.written();
+      this.#gathered.forget(this);
+      throw cause;
+    }
   }
 
   #change(table: string, key: string, value: Uint8Array | undefined): void {
@@ -208,16 +301,18 @@ class LmdbStore implements ReplicaStore {
 
   replace(rows: Iterable<Row>, head: Omit<Head, 'digest'>): void {
     const digest = new Digest(emptyHead.digest);
-    const next = this.#rows.transactionSync(() => {
-      this.#rows.clearSync();
-      for (const [table, key, value] of rows) {
-        if (!isLocal(table)) digest.add(table, key, value);
-        this.#rows.putSync([table, key], value);
-      }
-      const replaced = { ...head, digest: digest.toString() };
-      this.#rows.putSync(headKey, pack(replaced));
-      return replaced;
-    });
+    const next = keeping(this.#gathered.directory, () =>
+      this.#rows.transactionSync(() => {
+        this.#rows.clearSync();
+        for (const [table, key, value] of rows) {
+          if (!isLocal(table)) digest.add(table, key, value);
+          this.#rows.putSync([table, key], value);
+        }
+        const replaced = { ...head, digest: digest.toString() };
+        this.#rows.putSync(headKey, pack(replaced));
+        return replaced;
+      }),
+    );
     this.#head = next;
     this.written();
     this.#gathered.forget(this);

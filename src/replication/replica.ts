@@ -1,7 +1,8 @@
 /**
  * One partition as this instance has it: follows the log, checks that positions are contiguous and that each entry names
  * its parent, and applies in order (data core, rules 10, 20, 22). What does not fit is never applied: a copy that turns
- * out wrong is quarantined and rebuilt, a log that is gone or shorter than known stops the replica.
+ * out wrong is quarantined and rebuilt, a log that is gone or shorter than known stops the replica. A store that takes no
+ * change (a full disk) suspends it: it serves nothing and tries again, since a copy that falls behind would be a wrong one.
  */
 import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
@@ -10,7 +11,7 @@ import { backoffMs, type Random } from '../core/random.ts';
 import type { Engine, Entry } from '../log/engine.ts';
 import { chainHash, decodeEntry, encodeEntry, type LogEntry } from './entry.ts';
 import { latestSnapshot } from './snapshot.ts';
-import { emptyHead, type Head, type ReplicaStore, type Write } from './store.ts';
+import { emptyHead, type Head, type ReplicaStore, StoreError, type Write } from './store.ts';
 import { Waiters } from './waiters.ts';
 
 export interface ReplicaOptions {
@@ -42,6 +43,8 @@ const fatal = new Set(['LOG_LOST', 'CONFIG', 'CORRUPT', 'UNSUPPORTED']);
 const readBytes = 1_048_576;
 /** Between two reads of an engine whose replicas lag. */
 const rereadMs = 5;
+/** Longest pause between two tries of a store that takes no changes. */
+const storeRetryMsMax = 5000;
 
 export function logName(service: string, partition: number): string {
   return `state/${service}/${partition}`;
@@ -61,6 +64,8 @@ export class Replica {
   #known = '';
   #state: State = 'opening';
   #failure: TandemError | undefined;
+  /** Its store takes no changes; said already. */
+  #suspended = false;
   #tailSeen = 0;
   #behindSince = 0;
   #running: Promise<void> | undefined;
@@ -164,10 +169,17 @@ export class Replica {
     }
   }
 
-  /** Applies an entry of our own that the engine has accepted; a no-op when the follower was faster. */
+  /**
+   * Applies an entry of our own that the engine has accepted; a no-op when the follower was faster. When the store does not
+   * take it the entry stands all the same, since the log has it: this replica is no longer ready, and reads it from there.
+   */
   applyOwn(position: number, entry: LogEntry, hash: string): void {
     if (position !== this.head.position + 1 || this.#state !== 'ready') return;
-    this.#commit([{ position, entry }], hash, position);
+    try {
+      this.#commit([{ position, entry }], hash, position);
+    } catch (thrown) {
+      if (!(thrown instanceof StoreError)) throw thrown;
+    }
   }
 
   async #run(): Promise<void> {
@@ -181,6 +193,7 @@ export class Replica {
         if (signal.aborted) continue;
         if (this.head.hash === '') this.#again('the log has no beginning yet');
         this.#state = 'ready';
+        this.#resumed();
         this.#waiters.advance(this.head.position);
         attempt = 0;
         for await (const entries of this.#options.engine.log.follow(this.log, this.head.position + 1, signal)) {
@@ -191,6 +204,11 @@ export class Replica {
         if (this.#stop.signal.aborted) return;
         const error = TandemError.from(thrown);
         if (fatal.has(error.code)) return this.#fail(error);
+        if (error instanceof StoreError) {
+          this.#suspend(error);
+          await sleep(clock, backoffMs(random, attempt, 100, storeRetryMsMax), this.#stop.signal);
+          continue;
+        }
         logger.warn('following a log was interrupted', { log: this.log, code: error.code, message: error.message });
       }
       await sleep(clock, backoffMs(random, attempt, 20, 2000), this.#stop.signal);
@@ -363,7 +381,7 @@ export class Replica {
       position: at,
     });
     const { digest: _, ...rest } = head;
-    this.store.commit([], { ...rest, position: at });
+    this.#store([], { ...rest, position: at });
     this.#waiters.advance(at);
   }
 
@@ -402,9 +420,36 @@ export class Replica {
       }
     }
     const { position } = batch[batch.length - 1]!;
-    this.store.commit(writes, { position, hash, hashPosition, time, incarnation, epoch, writer, heir });
+    this.#store(writes, { position, hash, hashPosition, time, incarnation, epoch, writer, heir });
     for (const listener of this.#listeners) listener(batch);
     if (this.#state === 'ready') this.#waiters.advance(position);
+  }
+
+  #store(writes: readonly Write[], head: Omit<Head, 'digest'>): void {
+    try {
+      this.store.commit(writes, head);
+    } catch (thrown) {
+      if (thrown instanceof StoreError) this.#suspend(thrown);
+      throw thrown;
+    }
+  }
+
+  #suspend({ message }: StoreError): void {
+    if (this.#state === 'ready') this.#state = 'opening';
+    this.#round.abort();
+    if (this.#suspended) return;
+    this.#suspended = true;
+    this.#options.logger.error('a replica cannot keep its rows: it serves nothing until it can', {
+      log: this.log,
+      position: this.head.position,
+      message,
+    });
+  }
+
+  #resumed(): void {
+    if (!this.#suspended) return;
+    this.#suspended = false;
+    this.#options.logger.info('a replica keeps its rows again', { log: this.log, position: this.head.position });
   }
 
   /** Ends this round of following; the next begins with all checks. */

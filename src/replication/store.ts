@@ -2,6 +2,15 @@
  * Where a replica keeps its rows: a cache of the log, never the truth (data core, rule 22). A commit changes rows,
  * position, chain hash and digest together or not at all; nothing is synced, because everything can be rebuilt.
  */
+import { TandemError } from '../core/errors.ts';
+
+/** A store could not take a change and is as it was. Worth trying again: what it lacks, mostly room on its disk, may come back. */
+export class StoreError extends TandemError {
+  constructor(message: string, cause: unknown) {
+    super('UNAVAILABLE', message, { cause });
+  }
+}
+
 export type Write = readonly [table: string, key: string, value: Uint8Array | undefined];
 export type Row = readonly [table: string, key: string, value: Uint8Array];
 
@@ -61,10 +70,11 @@ export interface ReplicaStore {
   get(table: string, key: string): Uint8Array | undefined;
   /** Rows of a table whose key begins with `prefix`, in order of UTF-8 bytes. */
   scan(table: string, prefix: string, options?: ScanOptions): Iterable<readonly [key: string, value: Uint8Array]>;
-  /** Applies the writes in order and sets the head (its digest is computed here). */
+  /** Applies the writes in order and sets the head (its digest is computed here). @throws StoreError. */
   commit(writes: readonly Write[], head: Omit<Head, 'digest'>): void;
-  /** Replaces everything, such as by a snapshot. */
+  /** Replaces everything, such as by a snapshot. @throws StoreError. */
   replace(rows: Iterable<Row>, head: Omit<Head, 'digest'>): void;
+  /** @throws StoreError. */
   capture(): Capture;
   close(): Promise<void>;
 }
