@@ -194,3 +194,22 @@ test('a beat survives the wire, and garbage is no beat', () => {
     decodeBeat(bent);
   }
 });
+
+test('who has just begun to hear beats, or was cut off, does not know everybody yet', () => {
+  const membership = new Membership(0);
+  assert.equal(membership.knowsAll(60_000), false, 'nothing was ever heard');
+  live(membership, 60_000, 61_250);
+  assert.equal(membership.knowsAll(61_250), false);
+  live(membership, 61_500, 62_000);
+  assert.equal(membership.knowsAll(62_000), true);
+  stillness(membership, 62_125, 63_500);
+  assert.equal(membership.knowsAll(63_500), false, 'cut off');
+  live(membership, 63_500, 64_500);
+  assert.equal(membership.knowsAll(64_500), false, 'others may still be on their way back');
+  live(membership, 64_750, 65_500);
+  assert.equal(membership.knowsAll(65_500), true);
+  membership.connection(false, 65_500);
+  membership.connection(true, 65_600);
+  live(membership, 65_600, 66_000);
+  assert.equal(membership.knowsAll(66_000), false, 'the bus was lost');
+});

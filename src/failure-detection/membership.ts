@@ -28,6 +28,8 @@ export interface MembershipOptions extends PhiOptions {
   readonly ownPauseMs: number;
   /** With no beat of anybody for so long the observer is cut off. Not above `evidencedSilentMs`, or evidence kills everybody first. */
   readonly cutOffMs: number;
+  /** Who hears beats for so long without a break knows everybody: several intervals, as others may still be connecting again after an outage of the bus. */
+  readonly knowsAllMs: number;
 }
 
 export const membershipDefaults: MembershipOptions = {
@@ -43,6 +45,7 @@ export const membershipDefaults: MembershipOptions = {
   forgetMs: 60_000,
   ownPauseMs: limits.beatIntervalMs * 2,
   cutOffMs: limits.beatIntervalMs * 2,
+  knowsAllMs: limits.beatIntervalMs * 6,
 };
 
 class Known implements Member {
@@ -70,6 +73,8 @@ export class Membership {
   #lookedMs: number;
   /** When any beat was heard last. */
   #heardMs: number;
+  /** Since when beats are heard without a break; undefined while cut off, and before the first beat. */
+  #hearsSinceMs: number | undefined;
 
   constructor(nowMs: number, options: Partial<MembershipOptions> = {}) {
     this.#options = { ...membershipDefaults, ...options };
@@ -89,8 +94,12 @@ export class Membership {
 
   /** Takes in a beat, at the observer's monotonic and wall time. True when it changes where calls may go: not for load, position or time alone. */
   heard(beat: Beat, nowMs: number, wallMs: number = beat.sentAt): boolean {
-    if (this.#cutOff(nowMs)) this.#excuse(nowMs - this.#heardMs, nowMs);
+    if (this.#cutOff(nowMs)) {
+      this.#excuse(nowMs - this.#heardMs, nowMs);
+      this.#hearsSinceMs = undefined;
+    }
     this.#heardMs = nowMs;
+    this.#hearsSinceMs ??= nowMs;
     const known = this.#members.get(beat.id);
     if (!known) {
       const fresh = new Known(beat, this.#options, nowMs, wallMs);
@@ -130,6 +139,7 @@ export class Membership {
     if (connected && !this.#connected) {
       for (const { detector } of this.#members.values()) detector.excuse(detector.silentMs(nowMs), nowMs);
       this.#heardMs = nowMs;
+      this.#hearsSinceMs = undefined;
     }
     this.#connected = connected;
     this.#lookedMs = nowMs;
@@ -154,6 +164,12 @@ export class Membership {
       }
     }
     return changed;
+  }
+
+  /** Whether beats were heard for so long without a break that everybody who beats must be known. */
+  knowsAll(nowMs: number): boolean {
+    if (this.#hearsSinceMs === undefined || this.#cutOff(nowMs)) return false;
+    return nowMs - this.#hearsSinceMs >= this.#options.knowsAllMs;
   }
 
   #cutOff(nowMs: number): boolean {

@@ -37,10 +37,9 @@ export interface ExchangeParts {
   readonly bodyBytesMax: number;
   readonly streamMsMax: number;
   readonly heartbeatMs: number;
-  /** An unknown route may only be one that was not heard of yet: until `learnsUntil` (monotonic ms), and later while a newcomer is asked what it offers, for at most `learnMs`. */
-  readonly learnsUntil: number;
-  readonly learnMs: number;
+  /** While this holds an unknown route may only be one that was not heard of yet; it waits for at most `learnMs`. */
   readonly learning: () => boolean;
+  readonly learnMs: number;
   readonly ready: () => boolean;
   readonly closing: () => boolean;
   /** Aborts when open streams must end. */
@@ -86,7 +85,7 @@ export class Exchanges {
     try {
       headers.checkHost(request);
       if (path.startsWith('/-/') && this.#health(verb, path, answer)) return;
-      if (this.#mayLearn()) await this.#learn(verb, path);
+      if (this.#parts.learning()) await this.#learn(verb, path);
       const match = find(table.routes, verb, path, request.method === 'OPTIONS', answer);
       if (!match) return;
       target = match.target;
@@ -111,15 +110,20 @@ export class Exchanges {
     }
   }
 
-  #mayLearn(): boolean {
-    return this.#parts.learning() || this.#parts.clock.monotonic() < this.#parts.learnsUntil;
-  }
-
-  /** Waits until the route is known, or must be unknown. */
+  /** Waits until the route is known, or must be unknown. @throws UNAVAILABLE when it cannot be said in time. */
   async #learn(verb: string, path: string): Promise<void> {
-    const { clock, table, learnMs, ending } = this.#parts;
+    const { clock, table, learnMs, learning, ending } = this.#parts;
     const end = clock.monotonic() + learnMs;
-    while (this.#mayLearn() && clock.monotonic() < end && !ending.aborted && !isKnown(table.routes, verb, path)) {
+    while (!isKnown(table.routes, verb, path) && learning()) {
+      if (clock.monotonic() >= end || ending.aborted) {
+        throw new TandemError(
+          'UNAVAILABLE',
+          `this gateway has not yet heard of everybody and does not know '${path}'; try again`,
+          {
+            details: { retryAfterMs: learnMs },
+          },
+        );
+      }
       await sleep(clock, learnPollMs, ending);
     }
   }

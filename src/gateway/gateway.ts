@@ -39,8 +39,8 @@ export const gatewayDefaults = {
   streamMsMax: 3_600_000,
   /** Below the idle time of common proxies (60 s) and of phones (about 30 s). */
   heartbeatMs: 15_000,
-  /** A gateway that has just started has not heard of everybody: for this long an unknown route waits instead of being "not found". */
-  learnMs: 1000,
+  /** A gateway that has just started, or hears nobody, cannot say "not found": for this long an unknown route waits, and is then UNAVAILABLE. */
+  learnMs: 2000,
 } as const;
 
 export interface GatewayOptions
@@ -86,7 +86,6 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
   const exchanges = new Exchanges({
     ...options,
     table: new RouteTable(registry, logger),
-    learnsUntil: clock.monotonic() + options.learnMs,
     learning: () => registry.learning(),
     admission,
     tokens: sessionTokens(options.secret),

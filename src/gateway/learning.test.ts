@@ -1,17 +1,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { systemClock } from '../core/clock.ts';
 import { fakeRegistry, openTestGateway, stockDescriptor } from './fixture.test.ts';
 
-test('a gateway that has just started waits for a route that it has not heard of yet', async () => {
-  const registry = fakeRegistry([]);
+const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"sku":"A"}' };
+const path = `/call/${stockDescriptor.service}/get`;
+
+test('a route that is not known yet waits while the gateway may not have heard of everybody', async () => {
+  const registry = { ...fakeRegistry([]), learning: () => true };
   const gateway = await openTestGateway(() => ({ onHand: 3, reserved: 0 }), { registry, learnMs: 5000 });
   try {
-    const answer = fetch(`${gateway.url}/call/${stockDescriptor.service}/get`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: '{"sku":"A"}',
-    });
+    const answer = fetch(gateway.url + path, init);
     registry.join(stockDescriptor);
     assert.notEqual((await answer).status, 404);
   } finally {
@@ -19,7 +17,7 @@ test('a gateway that has just started waits for a route that it has not heard of
   }
 });
 
-test('a gateway of any age waits for a route while a newcomer is asked what it offers', async () => {
+test('a route waits while a newcomer is asked what it offers', async () => {
   const descriptors: (typeof stockDescriptor)[] = [];
   let asks = 0;
   const registry = {
@@ -33,13 +31,9 @@ test('a gateway of any age waits for a route while a newcomer is asked what it o
       return descriptors.length + 1;
     },
   };
-  let age = 0;
-  const clock = { ...systemClock, monotonic: () => systemClock.monotonic() + age };
-  const gateway = await openTestGateway(() => ({ onHand: 3, reserved: 0 }), { registry, clock, learnMs: 5000 });
-  age = 60_000;
+  const gateway = await openTestGateway(() => ({ onHand: 3, reserved: 0 }), { registry, learnMs: 5000 });
   try {
-    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"sku":"A"}' };
-    const answer = await fetch(`${gateway.url}/call/${stockDescriptor.service}/get`, init);
+    const answer = await fetch(gateway.url + path, init);
     assert.notEqual(answer.status, 404);
     assert.ok(asks >= 3);
   } finally {
@@ -47,8 +41,21 @@ test('a gateway of any age waits for a route while a newcomer is asked what it o
   }
 });
 
+test('a gateway that hears nobody says that it cannot tell, not that a route does not exist', async () => {
+  const registry = { ...fakeRegistry([]), learning: () => true };
+  const gateway = await openTestGateway(() => null, { registry, learnMs: 30 });
+  try {
+    const answer = await fetch(gateway.url + path, init);
+    assert.equal(answer.status, 503);
+    assert.equal(((await answer.json()) as { code: string }).code, 'UNAVAILABLE');
+    assert.ok(answer.headers.get('retry-after'));
+  } finally {
+    await gateway.close(0);
+  }
+});
+
 test('a route that nobody has is not found, once the gateway knows who is there', async () => {
-  const gateway = await openTestGateway(() => null, { learnMs: 50 });
+  const gateway = await openTestGateway(() => null, { learnMs: 5000 });
   try {
     assert.equal((await fetch(`${gateway.url}/nowhere`)).status, 404);
   } finally {

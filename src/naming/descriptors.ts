@@ -31,7 +31,7 @@ export interface Descriptors {
   newest(service: string): Descriptor | undefined;
   all(service: string): readonly Descriptor[];
   of(member: Member): Descriptor | undefined;
-  /** Whether an answer is awaited. */
+  /** Whether an answer is awaited, of somebody who has not failed to answer several times. */
   asking(): boolean;
   services(): readonly string[];
   conflicts(): readonly NameConflict[];
@@ -39,13 +39,15 @@ export interface Descriptors {
 }
 
 const describeTimeoutMs = 2000;
+/** Who did not describe itself in so many attempts is asked on, but nobody waits for it. */
+const awaitedAttempts = 4;
 
 export function openDescriptors(options: DescriptorsOptions): Descriptors {
   const { clock, random, logger } = options;
   const byHash = new Map<string, Descriptor>();
   /** The last known of each service, kept when all its instances are gone: then a call waits instead of "no such service". */
   const latest = new Map<string, Descriptor>();
-  const asking = new Map<string, { timer: Timer | undefined }>();
+  const asking = new Map<string, { timer: Timer | undefined; failed: number }>();
   let present: ReadonlyMap<string, readonly Member[]> = new Map();
   let conflicts: readonly NameConflict[] = [];
   const warned = new Set<string>();
@@ -83,8 +85,9 @@ export function openDescriptors(options: DescriptorsOptions): Descriptors {
         });
       }
       const state = asking.get(hash);
-      if (state)
-        state.timer = clock.after(20 + backoffMs(random, attempt, 50, 2000), () => void ask(hash, attempt + 1));
+      if (!state) return;
+      state.failed = attempt + 1;
+      state.timer = clock.after(20 + backoffMs(random, attempt, 50, 2000), () => void ask(hash, attempt + 1));
     }
   };
 
@@ -100,7 +103,7 @@ export function openDescriptors(options: DescriptorsOptions): Descriptors {
           live.add(hash);
           if (!byHash.has(hash)) {
             if (!asking.has(hash)) {
-              asking.set(hash, { timer: undefined });
+              asking.set(hash, { timer: undefined, failed: 0 });
               void ask(hash, 0);
             }
           } else if (ready && (!newest || startedAt > newest.beat.startedAt)) newest = member;
@@ -122,7 +125,7 @@ export function openDescriptors(options: DescriptorsOptions): Descriptors {
       const hashes = new Set((present.get(service) ?? []).map(member => member.beat.descriptorHash));
       return [...hashes].map(hash => byHash.get(hash)).filter(descriptor => descriptor !== undefined);
     },
-    asking: () => asking.size > 0,
+    asking: () => asking.size > 0 && asking.values().some(({ failed }) => failed < awaitedAttempts),
     of: member => byHash.get(member.beat.descriptorHash),
     services: () => [...latest.keys()].sort(),
     conflicts: () => conflicts,

@@ -91,7 +91,7 @@ export function openRegistry(options: RegistryOptions): Registry & Closable {
     descriptor: service => descriptors.newest(service),
     descriptors: service => descriptors.all(service),
     descriptorOf: member => descriptors.of(member),
-    learning: () => descriptors.asking(),
+    learning: () => descriptors.asking() || !membership.knowsAll(clock.monotonic()),
     conflicts: () => descriptors.conflicts(),
     services: () => descriptors.services(),
     get version() {

@@ -16,7 +16,7 @@ export interface Registry {
   descriptor(service: string): Descriptor | undefined;
   /** What its live instances offer, one per version: two during a roll. */
   descriptors(service: string): readonly Descriptor[];
-  /** Whether somebody is here who has not yet said what it offers. */
+  /** Whether an unknown service may be one not heard of yet: this process has just started or is cut off, or somebody has not yet said what it offers. */
   learning(): boolean;
   /** What this very instance offers; undefined until asked. */
   descriptorOf(member: Member): Descriptor | undefined;
