@@ -20,6 +20,7 @@ before(async () => {
     dashboardPort: 0,
     dashboard: false,
     config: {},
+    secret: 'of this test',
     host: systemHost({ id: 'dev', write: () => {}, level: 'silent' }),
   });
   // the gateway learns of services from their heartbeats, a moment after they start

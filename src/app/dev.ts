@@ -23,6 +23,8 @@ export interface DevAppOptions {
   /** `services` of the config file. */
   readonly config: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   readonly dashboard?: boolean;
+  /** Signs session tokens; the same for the same data, so that tokens survive a restart. */
+  readonly secret: string;
 }
 
 export interface DevApp {
@@ -35,10 +37,11 @@ export interface DevApp {
 }
 
 export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
-  const { files, dataDirectory, httpHost, port } = options;
+  const { files, dataDirectory, httpHost, port, secret } = options;
   const host = { ...options.host, transports: [memoryTransport()] };
   const { clock, random, logger } = host;
   const found = await loadFiles(files);
+  const services = found.map(({ service }) => service.contract.name as string);
   const closers = new Closers();
   try {
     const engine = await openEmbeddedEngine({
@@ -74,7 +77,8 @@ export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
         httpHost,
         port,
         reusePort: false,
-        secret: random.id(),
+        services,
+        secret,
       }),
       ...found.map(openService),
     ]);
@@ -99,7 +103,7 @@ export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
     return {
       gatewayUrl: gateway.url,
       dashboardUrl,
-      services: found.map(({ service }) => service.contract.name as string),
+      services,
       files,
       close: () => closers.close(),
     };

@@ -71,6 +71,7 @@ export async function openRealApp(options: RealAppOptions): Promise<RealApp> {
         httpHost: '127.0.0.1',
         port: 0,
         reusePort: false,
+        services: services.map(service => service.contract.name as string),
         secret: 'of tests',
       });
       closers.add(slot, () => gateway.close(500));

@@ -13,6 +13,8 @@ export interface GatewayProcessOptions {
   readonly httpHost: string;
   readonly port: number;
   readonly reusePort: boolean;
+  /** Services of the app, as far as who started it knows. */
+  readonly services: readonly string[];
   /** Signs session tokens; the same for all gateways of an app. */
   readonly secret: string;
 }
@@ -24,7 +26,7 @@ export interface GatewayProcess {
 }
 
 export async function openGatewayProcess(options: GatewayProcessOptions): Promise<GatewayProcess> {
-  const { id, host, engine, engineAddress, listen, httpHost, port, reusePort, secret } = options;
+  const { id, host, engine, engineAddress, listen, httpHost, port, reusePort, services, secret } = options;
   const { clock, random, logger, meter, tracer } = host;
   const peer = await openPeer({ id, role: 'gateway', host, engine, engineAddress, listen });
   let gateway: Gateway;
@@ -41,6 +43,7 @@ export async function openGatewayProcess(options: GatewayProcessOptions): Promis
       host: httpHost,
       port,
       reusePort,
+      services,
       secret,
     });
   } catch (cause) {

@@ -22,6 +22,8 @@ export interface RoleSettings {
   readonly host: string;
   readonly port?: number;
   readonly reusePort?: boolean;
+  /** Services of the app, for a gateway. */
+  readonly services?: readonly string[];
   /** Address of this machine that its processes are reached at by those of others. Default: loopback. */
   readonly linkHost?: string;
   readonly dashboardToken?: string;
@@ -83,6 +85,7 @@ async function openRole(
       httpHost: settings.host,
       port: settings.port ?? 0,
       reusePort: settings.reusePort ?? false,
+      services: settings.services ?? [],
       secret,
     });
     return { info: { url: gateway.url, port: String(gateway.port) }, close: gateway.close };

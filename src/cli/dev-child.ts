@@ -6,6 +6,7 @@ import type { Level } from '../monitoring/logger.ts';
 export interface DevSettings {
   readonly files: readonly string[];
   readonly dataDirectory: string;
+  readonly sessionSecret: string;
   readonly host: string;
   readonly port: number;
   readonly dashboardPort: number;
@@ -19,7 +20,18 @@ export async function runDev(
   settings: DevSettings,
 ): Promise<{ info: Record<string, string>; close(graceMs: number): Promise<void> }> {
   process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'));
-  const { files, dataDirectory, host: httpHost, port, dashboardPort, logLevel, logFormat, color, services } = settings;
+  const {
+    files,
+    dataDirectory,
+    sessionSecret: secret,
+    host: httpHost,
+    port,
+    dashboardPort,
+    logLevel,
+    logFormat,
+    color,
+    services,
+  } = settings;
   const host = systemHost({
     id: 'dev',
     write: line => void process.stdout.write(line.endsWith('\n') ? line : `${line}\n`),
@@ -27,7 +39,7 @@ export async function runDev(
     format: logFormat,
     color,
   });
-  const app = await openDevApp({ files, dataDirectory, httpHost, port, dashboardPort, host, config: services });
+  const app = await openDevApp({ files, dataDirectory, secret, httpHost, port, dashboardPort, host, config: services });
   const { loadFiles } = await import('../app/load.ts');
   const found = await loadFiles(files);
   const described = found.map(({ service }) => ({

@@ -58,10 +58,8 @@ async function dev(invocation: Invocation): Promise<number> {
   if (taken.former && stillRuns(taken.former)) {
     throw new TandemError('CONFLICT', `an app runs with the data in ${data.path}; end it first with tandem stop`);
   }
-  if (flags.fresh) {
-    emptyDataDirectory(data.path);
-    openDataDirectory(data.path);
-  }
+  if (flags.fresh) emptyDataDirectory(data.path);
+  const { secret: sessionSecret } = flags.fresh ? openDataDirectory(data.path) : data;
   const host = settings.host.value;
   const { value: wanted, source } = settings.port;
   const { port, note } = await choosePort(host, wanted, source !== 'default');
@@ -70,6 +68,7 @@ async function dev(invocation: Invocation): Promise<number> {
   const child = {
     files,
     dataDirectory: data.path,
+    sessionSecret,
     host,
     port,
     dashboardPort: dashboard.port,

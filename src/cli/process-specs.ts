@@ -70,7 +70,14 @@ export function processSpecs(options: SpecOptions): ProcessSpec[] {
       name: 'gateway',
       role: 'gateway',
       instances: count('gateway', settings.gateways.value),
-      settings: ({ id, engine }) => ({ ...common, id, engineAddress: addressOf(engine), port, reusePort: true }),
+      settings: ({ id, engine }) => ({
+        ...common,
+        id,
+        engineAddress: addressOf(engine),
+        port,
+        reusePort: true,
+        services: services.map(({ name }) => name),
+      }),
     },
     ...services.map(
       (service): ProcessSpec => ({

@@ -45,6 +45,8 @@ export const gatewayDefaults = {
 
 export interface GatewayOptions
   extends Partial<{ readonly [K in keyof typeof gatewayDefaults]: K extends 'host' ? string : number }> {
+  /** Services that belong to the app even while nobody has heard of them: until then an unknown route may be theirs. */
+  readonly services?: readonly string[];
   readonly registry: Registry;
   readonly caller: GatewayCaller;
   readonly clock: Clock;
@@ -79,14 +81,14 @@ export interface Gateway {
 export async function openGateway(given: GatewayOptions): Promise<Gateway> {
   const { bodyBytesMax, bodiesBytesMax } = limits;
   const options = { ...gatewayDefaults, bodyBytesMax, bodiesBytesMax, ...given };
-  const { registry, clock, logger, meter } = options;
+  const { registry, clock, logger, meter, services = [] } = options;
   const admission = new Admission(options.inflightMax, options.bodiesBytesMax);
   const ending = new AbortController();
   let closing = false;
   const exchanges = new Exchanges({
     ...options,
     table: new RouteTable(registry, logger),
-    learning: () => registry.learning(),
+    learning: () => registry.learning() || (services.length > 0 && services.some(name => !registry.descriptor(name))),
     admission,
     tokens: sessionTokens(options.secret),
     ready: () => !closing && (options.ready?.() ?? registry.services().length > 0),

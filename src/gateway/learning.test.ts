@@ -54,6 +54,18 @@ test('a gateway that hears nobody says that it cannot tell, not that a route doe
   }
 });
 
+test('while a service of the app was never heard of, an unknown route may be its own', async () => {
+  const registry = fakeRegistry([]);
+  const gateway = await openTestGateway(() => null, { registry, learnMs: 30, services: [stockDescriptor.service] });
+  try {
+    assert.equal((await fetch(gateway.url + path, init)).status, 503);
+    registry.join(stockDescriptor);
+    assert.equal((await fetch(`${gateway.url}/nowhere`)).status, 404);
+  } finally {
+    await gateway.close(0);
+  }
+});
+
 test('a route that nobody has is not found, once the gateway knows who is there', async () => {
   const gateway = await openTestGateway(() => null, { learnMs: 5000 });
   try {
