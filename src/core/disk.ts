@@ -14,8 +14,11 @@ export interface DiskFile {
 }
 
 export interface Disk {
-  /** Opens for reading and writing; creates it when `create`. */
-  open(path: string, options?: { readonly create?: boolean }): Promise<DiskFile>;
+  /**
+   * Opens for reading and writing; creates it when `create`. With `durable` a write has the promise of a `sync` behind it
+   * (O_DSYNC): one way to the disk instead of two.
+   */
+  open(path: string, options?: { readonly create?: boolean; readonly durable?: boolean }): Promise<DiskFile>;
   /** Names in a directory; empty when there is none. */
   list(directory: string): Promise<string[]>;
   makeDirectory(path: string): Promise<void>;

@@ -1,11 +1,11 @@
 import type { Clock } from '../core/clock.ts';
-import type { Disk } from '../core/disk.ts';
+import type { Disk, DiskFile } from '../core/disk.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Random } from '../core/random.ts';
+import { BatchCache } from './batch-cache.ts';
 import type { AppendResult, EngineOptions, Entry, Log, LogInfo } from './engine.ts';
-import { EntryCache } from './entry-cache.ts';
 import { LogIndex, locationOf, offsetOf, segmentOf } from './log-index.ts';
 import {
   readRecord,
@@ -59,7 +59,9 @@ export class EmbeddedLog implements Log {
   readonly #byId: Map<number, LogIndex>;
   readonly #segments: Segment[];
   readonly #segmentBytes: number;
-  readonly #cache = new EntryCache();
+  /** The last segment, for appending to it. */
+  #writer: DiskFile | undefined;
+  readonly #cache = new BatchCache();
   /** Logs that are followed before their first entry. */
   readonly #awaited = new Map<string, Set<() => void>>();
   #end: number;
@@ -143,7 +145,6 @@ export class EmbeddedLog implements Log {
         { kind: recordKind.entry, logId: log.id, batch: this.#batch + 1, position },
         body,
       );
-      this.#cache.add(log.id, position, body);
     }
     this.#schedule();
     return new Promise(resolve => this.#waiting.push({ log, position: log.tail, resolve }));
@@ -224,13 +225,18 @@ export class EmbeddedLog implements Log {
 
   async #write(bytes: Buffer, placed: readonly Placed[]): Promise<void> {
     if (this.#end + bytes.length > this.#segmentBytes) await this.#roll(bytes.length);
-    const { file, number } = this.#segments.at(-1)!;
+    const { path, number } = this.#segments.at(-1)!;
     const at = this.#end;
-    await file.write(at, bytes);
-    if (this.#options.durability !== 'os') await file.sync();
+    this.#writer ??= await this.#openWriter(path);
+    await this.#writer.write(at, bytes);
+    this.#cache.add(locationOf(number, at), bytes);
     this.#end = at + bytes.length;
     for (const entry of placed) entry.log.place(entry.position, locationOf(number, at + entry.at), entry.length);
     if (this.#end > this.#segmentBytes / 2 && !this.#next) this.#prepare(number + 1);
+  }
+
+  #openWriter(path: string): Promise<DiskFile> {
+    return this.#options.disk.open(path, { durable: this.#options.durability !== 'os' });
   }
 
   /** Makes the next segment while there is still room in this one. */
@@ -255,7 +261,10 @@ export class EmbeddedLog implements Log {
     const segment = fits ? prepared : await createSegment(disk, this.#directory, number, bytesWanted);
     const record = Buffer.alloc(recordBytes(directory.length));
     writeRecord(record, 0, { kind: recordKind.directory, logId: 0, batch: this.#batch, position: 0 }, directory);
-    await segment.file.write(segmentHeadBytes, record);
+    await this.#writer?.close();
+    this.#writer = undefined;
+    this.#writer = await this.#openWriter(segment.path);
+    await this.#writer.write(segmentHeadBytes, record);
     this.#segments.push(segment);
     this.#end = segmentHeadBytes + record.length;
   }
@@ -293,11 +302,19 @@ export class EmbeddedLog implements Log {
     const entries: Entry[] = [];
     let bytes = 0;
     for (let position = from; position <= log.durable && (bytes < bytesMax || entries.length === 0); position++) {
-      const body = this.#cache.get(log.id, position) ?? (await this.#load(log, position));
+      const body = this.#cached(log, position) ?? (await this.#load(log, position));
       entries.push({ position, body });
       bytes += body.length;
     }
     return entries;
+  }
+
+  #cached(log: LogIndex, position: number): Uint8Array | undefined {
+    const location = log.locate(position);
+    // A gap of the index is NaN, which no batch holds.
+    return location === undefined
+      ? undefined
+      : this.#cache.get(location, recordHeadBytes + log.lengthAt(position))?.subarray(recordHeadBytes);
   }
 
   async #load(log: LogIndex, position: number): Promise<Uint8Array> {
@@ -468,6 +485,7 @@ export class EmbeddedLog implements Log {
     const prepared = await this.#next?.catch(() => undefined);
     await prepared?.file.close();
     if (prepared) await this.#options.disk.remove(prepared.path);
+    await this.#writer?.close();
     for (const segment of this.#segments) await segment.file.close();
   }
 }

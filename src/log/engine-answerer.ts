@@ -3,6 +3,7 @@ import type { Answerer, Incoming, Reply } from '../core/channel.ts';
 import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { type AppendForm, appendAll } from './append-group.ts';
 import type { Bus, Engine } from './engine.ts';
 
 /** Blobs travel in pieces that fit a frame. */
@@ -14,8 +15,7 @@ export function engineAnswerer(engine: Engine, clock: Clock): Answerer {
     const { method, deadline } = incoming;
     const body = incoming.body as Record<string, never>;
     const options = { deadline };
-    if (method === 'log.append')
-      return reply(engine.log.append(body['log']!, body['expected']!, body['bodies']!, options));
+    if (method === 'log.append') return reply(appendAll(engine.log, incoming.body as readonly AppendForm[], options));
     if (method === 'log.barrier') return reply(engine.log.barrier(body['log']!, options));
     if (method === 'log.read')
       return reply(

@@ -55,7 +55,8 @@ class NodeFile implements DiskFile {
 
 export const nodeDisk: Disk = {
   async open(path, options) {
-    const handle = await open(path, options?.create ? constants.O_RDWR | constants.O_CREAT : constants.O_RDWR, 0o600);
+    const flags = (options?.create ? constants.O_CREAT : 0) | (options?.durable ? constants.O_DSYNC : 0);
+    const handle = await open(path, constants.O_RDWR | flags, 0o600);
     return new NodeFile(handle, (await handle.stat()).size);
   },
   async list(directory) {

@@ -31,11 +31,16 @@ export function writeRecord(buffer: Buffer, at: number, head: Omit<RecordHead, '
   buffer.writeUIntLE(head.batch, at + 12, 6);
   buffer.writeUIntLE(head.position, at + 18, 6);
   buffer.writeUInt8(head.kind, at + 24);
-  buffer.fill(0, at + 25, at + recordHeadBytes);
+  zero(buffer, at + 25, at + recordHeadBytes);
   buffer.set(body, at + recordHeadBytes);
-  buffer.fill(0, at + recordHeadBytes + body.length, end);
+  zero(buffer, at + recordHeadBytes + body.length, end);
   buffer.writeUInt32LE(crc32(buffer.subarray(at + 4, end)), at);
   return end;
+}
+
+/** A few bytes: a loop beats a call into native code. */
+function zero(buffer: Buffer, from: number, to: number): void {
+  for (let at = from; at < to; at++) buffer[at] = 0;
 }
 
 /** The record at `at`, or why there is none: `end` where only zeros follow its head, `broken` otherwise. */

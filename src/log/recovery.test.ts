@@ -148,7 +148,7 @@ function failing(): { disk: Disk; fail(what: 'sync' | 'write', error: NodeJS.Err
   const check = (what: string): void => {
     if (armed?.what === what) throw armed.error;
   };
-  const wrap = (file: DiskFile): DiskFile => ({
+  const wrap = (file: DiskFile, durable: boolean): DiskFile => ({
     get size() {
       return file.size;
     },
@@ -156,6 +156,7 @@ function failing(): { disk: Disk; fail(what: 'sync' | 'write', error: NodeJS.Err
     write: async (at, bytes) => {
       check('write');
       await file.write(at, bytes);
+      if (durable) check('sync');
     },
     sync: async () => {
       check('sync');
@@ -165,7 +166,10 @@ function failing(): { disk: Disk; fail(what: 'sync' | 'write', error: NodeJS.Err
     close: () => file.close(),
   });
   return {
-    disk: { ...nodeDisk, open: async (path, options) => wrap(await nodeDisk.open(path, options)) },
+    disk: {
+      ...nodeDisk,
+      open: async (path, options) => wrap(await nodeDisk.open(path, options), options?.durable ?? false),
+    },
     fail: (what, error) => {
       armed = { what, error };
     },

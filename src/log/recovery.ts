@@ -108,7 +108,7 @@ async function dropUnused(disk: Disk, directory: string, numbers: number[]): Pro
     const buffer = Buffer.from(await file.read(0, file.size));
     await file.close();
     if (typeof readRecord(buffer, segmentHeadBytes) !== 'string') return;
-    // a segment begins with a directory that is synced together with its first batch
+    // a segment begins with a directory, which is on disk before its first batch
     if (laterRecord(buffer, segmentHeadBytes + 8, Number.POSITIVE_INFINITY) === 'later batch') return;
     await disk.remove(path);
     await disk.syncDirectory(directory);

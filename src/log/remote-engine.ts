@@ -9,6 +9,7 @@ import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import { backoffMs, type Random } from '../core/random.ts';
+import { AppendGroup } from './append-group.ts';
 import type { AppendResult, Blobs, Bus, Capabilities, Engine, EngineOptions, Entry, Log, LogInfo } from './engine.ts';
 import { blobPieceBytes } from './engine-answerer.ts';
 
@@ -40,31 +41,27 @@ export function connectEngine(options: RemoteEngineOptions): Engine {
   };
 }
 
-/** Errors that say for certain that nothing was done. */
-const neverSent: ReadonlySet<string> = new Set(['UNAVAILABLE', 'OVERLOADED', 'CLOSED', 'TOO_LARGE', 'INVALID']);
-
 class RemoteLog implements Log {
   readonly #options: RemoteEngineOptions;
   readonly #stopped: AbortSignal;
+  readonly #appends: AppendGroup;
 
   constructor(options: RemoteEngineOptions, stopped: AbortSignal) {
     this.#options = options;
     this.#stopped = stopped;
+    this.#appends = new AppendGroup(options.clock, async (group, sendOptions) => {
+      const reply = await channelOf(options).call('log.append', group, sendOptions);
+      return reply.body;
+    });
   }
 
-  async append(
+  append(
     log: string,
     expected: number | 'any',
     bodies: readonly Uint8Array[],
     options: EngineOptions,
   ): Promise<AppendResult> {
-    try {
-      return (await this.#call('log.append', { log, expected, bodies }, options)) as AppendResult;
-    } catch (cause) {
-      const error = TandemError.from(cause);
-      if (neverSent.has(error.code) && error.outcome === 'not-done') throw error;
-      return { kind: 'unknown', cause };
-    }
+    return this.#appends.append(log, expected, bodies, options);
   }
 
   async barrier(log: string, options: EngineOptions): Promise<number> {

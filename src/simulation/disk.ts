@@ -98,14 +98,8 @@ export function simulatedDisk(options: DiskOptions): SimulatedDisk {
         content.apply(what);
       });
     };
-    const openFile = (file: string, content: FileContent): DiskFile => ({
-      get size() {
-        return content.size;
-      },
-      read: (position, length) => quick(() => content.read(position, length)),
-      write: (position, bytes) => change(content, { kind: 'write', position, bytes: bytes.slice() }),
-      truncate: size => change(content, { kind: 'truncate', size }),
-      sync: () => {
+    const openFile = (file: string, content: FileContent, durable: boolean): DiskFile => {
+      const sync = (): Promise<void> => {
         const mark = content.mark();
         const slow = slowSyncChance > 0 && random.next() < slowSyncChance ? 100 : 1;
         return answer(syncMsMax * (0.25 + 0.75 * random.next()) * slow, () => {
@@ -117,9 +111,21 @@ export function simulatedDisk(options: DiskOptions): SimulatedDisk {
           syncs++;
           content.synced(mark);
         });
-      },
-      close: () => quick(() => {}),
-    });
+      };
+      return {
+        get size() {
+          return content.size;
+        },
+        read: (position, length) => quick(() => content.read(position, length)),
+        write: async (position, bytes) => {
+          await change(content, { kind: 'write', position, bytes: bytes.slice() });
+          if (durable) await sync();
+        },
+        truncate: size => change(content, { kind: 'truncate', size }),
+        sync,
+        close: () => quick(() => {}),
+      };
+    };
     const find = (file: string): FileContent => {
       const entry = names.get(file);
       if (entry === undefined) throw systemError('ENOENT', `no such file: ${file}`);
@@ -128,7 +134,7 @@ export function simulatedDisk(options: DiskOptions): SimulatedDisk {
     };
 
     return {
-      open: (given, { create = false } = {}) =>
+      open: (given, { create = false, durable = false } = {}) =>
         quick(() => {
           const file = clean(given);
           if (!names.has(file) && create) {
@@ -137,7 +143,7 @@ export function simulatedDisk(options: DiskOptions): SimulatedDisk {
             const content = new FileContent();
             rename(directory, all => void all.set(file, content));
           }
-          return openFile(file, find(file));
+          return openFile(file, find(file), durable);
         }),
       list: given =>
         quick(() => {
