@@ -10,6 +10,7 @@ import type { Logger } from '../core/logger.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { Engine, Entry } from '../log/engine.ts';
 import { chainHash, decodeEntry, encodeEntry, type LogEntry } from './entry.ts';
+import { type Applied, nextHead } from './next-head.ts';
 import { latestSnapshot } from './snapshot.ts';
 import { emptyHead, type Head, type ReplicaStore, StoreError, type Write } from './store.ts';
 import { Waiters } from './waiters.ts';
@@ -29,10 +30,8 @@ export interface ReplicaOptions {
   readonly knownElsewhere: () => boolean;
 }
 
-export interface Applied {
-  readonly position: number;
-  readonly entry: LogEntry;
-}
+export type { Applied };
+
 type State = 'opening' | 'ready' | 'failed' | 'closed';
 
 /** What a barrier that appends leaves in the log: it takes a position and says nothing. */
@@ -404,25 +403,10 @@ export class Replica {
 
   /** Synchronous: nothing can come between the check of the position and the commit. */
   #commit(batch: readonly Applied[], hash: string, hashPosition: number): void {
-    let { incarnation, epoch, writer, heir, time } = this.head;
-    const writes: Write[] = [];
-    for (const { entry } of batch) {
-      for (const write of entry.writes) writes.push(write);
-      time = Math.max(time, entry.time);
-      if (entry.genesis) incarnation = entry.genesis.incarnation;
-      if (entry.claims) {
-        epoch = entry.epoch;
-        writer = entry.author;
-        heir = '';
-      } else if (entry.resignsTo !== undefined && entry.author === writer) {
-        writer = '';
-        heir = entry.resignsTo;
-      }
-    }
-    const { position } = batch[batch.length - 1]!;
-    this.#store(writes, { position, hash, hashPosition, time, incarnation, epoch, writer, heir });
+    const { writes, head } = nextHead(this.head, batch, hash, hashPosition);
+    this.#store(writes, head);
     for (const listener of this.#listeners) listener(batch);
-    if (this.#state === 'ready') this.#waiters.advance(position);
+    if (this.#state === 'ready') this.#waiters.advance(head.position);
   }
 
   #store(writes: readonly Write[], head: Omit<Head, 'digest'>): void {

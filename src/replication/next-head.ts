@@ -1,0 +1,34 @@
+/** What a run of entries does to a copy: its rows' changes, and who and when it is afterwards. Pure. */
+import type { LogEntry } from './entry.ts';
+import type { Head, Write } from './store.ts';
+
+export interface Applied {
+  readonly position: number;
+  readonly entry: LogEntry;
+}
+
+/** `hash` is that of the last entry that has one, at `hashPosition`. */
+export function nextHead(
+  head: Head,
+  batch: readonly Applied[],
+  hash: string,
+  hashPosition: number,
+): { writes: Write[]; head: Omit<Head, 'digest'> } {
+  let { position, incarnation, epoch, writer, heir, time } = head;
+  const writes: Write[] = [];
+  for (const { position: at, entry } of batch) {
+    position = at;
+    for (const write of entry.writes) writes.push(write);
+    time = Math.max(time, entry.time);
+    if (entry.genesis) incarnation = entry.genesis.incarnation;
+    if (entry.claims) {
+      epoch = entry.epoch;
+      writer = entry.author;
+      heir = '';
+    } else if (entry.resignsTo !== undefined && entry.author === writer) {
+      writer = '';
+      heir = entry.resignsTo;
+    }
+  }
+  return { writes, head: { position, hash, hashPosition, time, incarnation, epoch, writer, heir } };
+}
