@@ -31,6 +31,7 @@ const sourcesMax = 1024;
 
 interface Taken {
   readonly position: number;
+  /** Empty for what a barrier left: nobody's. */
   readonly source: string;
   readonly number: number;
   done: boolean;
@@ -80,6 +81,12 @@ export class Cursor {
         };
   }
 
+  /** Passes over an entry that is no event. */
+  pass(position: number): void {
+    this.#open.push({ position, source: '', number: 0, done: true });
+    this.#advance();
+  }
+
   row(): CursorRow {
     return { position: this.#position, generation: this.generation, sources: Object.fromEntries(this.#sources) };
   }
@@ -89,10 +96,11 @@ export class Cursor {
     for (const taken of this.#open) {
       if (!taken.done) break;
       this.#position = taken.position;
+      passed++;
+      if (taken.source === '') continue;
       this.#sources.delete(taken.source);
       this.#sources.set(taken.source, taken.number);
       if (this.#taken.get(taken.source) === taken.number) this.#taken.delete(taken.source);
-      passed++;
     }
     this.#open.splice(0, passed);
     for (const source of this.#sources.keys()) {

@@ -71,6 +71,7 @@ export async function* readDeadLetters(options: DeadLetterOptions): AsyncGenerat
     for (let next = first; next <= tail; ) {
       for (const entry of await log.read(name, next, readBytes, { deadline })) {
         next = entry.position + 1;
+        if (entry.body.length === 0) continue;
         const event = decodeEvent(entry.body);
         if (event.number <= (numbers.get(event.source) ?? -1)) continue;
         numbers.set(event.source, event.number);

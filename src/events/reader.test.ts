@@ -54,7 +54,7 @@ function setup(count: number, keyOf: (n: number) => string = n => `k${n}`) {
     });
     return { own, reader };
   };
-  return { clock, state, fill, open, lag };
+  return { clock, engine, state, fill, open, lag };
 }
 
 test('a reader takes no more than its bound ahead of an event that is stuck, and the lag shows the rest', async () => {
@@ -167,4 +167,23 @@ test('many deliveries to one partition bring its floor forward', async () => {
   floors.stored(550);
   await clock.settle();
   assert.deepEqual(raised, [550]);
+});
+
+test('a reader passes over what barriers leave in the log, at its end too', async () => {
+  const { clock, engine, state, fill, open, lag } = setup(3);
+  const got: number[] = [];
+  const { reader } = open(async ({ number }) => {
+    got.push(number);
+    return true;
+  });
+  const barrier = (): Promise<unknown> =>
+    clock.complete(engine.log.append('topic/t/0', 'any', [new Uint8Array(0)], { deadline: clock.monotonic() + 1000 }));
+  await barrier();
+  await fill();
+  await barrier();
+  await clock.advance(3000);
+  assert.deepEqual(got, [1, 2, 3]);
+  assert.equal(state.row?.position, 5);
+  assert.equal(lag.value, 0);
+  await clock.complete(reader.close());
 });

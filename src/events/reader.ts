@@ -152,6 +152,8 @@ export class Reader {
   /** @throws CORRUPT when the entry cannot be decoded; nothing of it is taken then. */
   async #take(entry: Entry, cursor: Cursor, progress: Progress, signal: AbortSignal): Promise<void> {
     const { position } = entry;
+    // What a barrier that appends leaves in the log.
+    if (entry.body.length === 0) return cursor.pass(position);
     const event = decodeEvent(entry.body);
     bodyOf(event);
     const done = cursor.take(position, event);
