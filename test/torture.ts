@@ -14,7 +14,8 @@ import { checkLogs } from '../src/cli/log-check.ts';
 import type { Answer } from '../src/contract/call.ts';
 import type { Consistency } from '../src/contract/method.ts';
 import { durationMs } from '../src/core/duration.ts';
-import { seededRandom } from '../src/core/random.ts';
+import { seededRandom, systemRandom } from '../src/core/random.ts';
+import { FileBlobs } from '../src/log/file-blobs.ts';
 import { nodeDisk } from '../src/log/node-disk.ts';
 import { dumpLog } from '../src/log/repair.ts';
 import { processBirth } from '../src/recovery/process-birth.ts';
@@ -261,7 +262,8 @@ export async function torture({
     await cluster?.close();
   }
   if (engine === 'embedded') {
-    const { findings } = await checkLogs(dumpLog(join(app.data, 'engine'), nodeDisk));
+    const blobs = new FileBlobs(nodeDisk, join(app.data, 'engine/blobs'), systemRandom);
+    const { findings } = await checkLogs(dumpLog(join(app.data, 'engine'), nodeDisk), name => blobs.get(name));
     for (const { log, position, what } of findings) wrong.push(`${log} ${position}: ${what}`);
   }
   rmSync(app.data, { recursive: true, force: true });

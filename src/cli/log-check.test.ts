@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { seededRandom } from '../core/random.ts';
 import { encodeEvent } from '../events/event.ts';
 import type { DumpedEntry } from '../log/repair.ts';
 import { pack } from '../replication/codec.ts';
 import { chainHash, encodeEntry, type LogEntry } from '../replication/entry.ts';
+import { LargeEntries } from '../replication/large-entries.ts';
+import { virtualClock } from '../simulation/virtual-clock.ts';
 import { checkLogs, exported, type WrittenTransaction } from './log-check.ts';
 
 const genesis = { incarnation: 'i', service: 's', partition: 0, partitions: 1 };
@@ -28,8 +31,9 @@ function topicLog(...numbers: readonly number[]): DumpedEntry[] {
 async function* stream(entries: readonly DumpedEntry[]): AsyncGenerator<DumpedEntry> {
   yield* entries;
 }
+const unread = (name: string): Promise<Uint8Array> => Promise.reject(new Error(`there is no blob '${name}'`));
 const findings = async (entries: readonly DumpedEntry[]): Promise<readonly string[]> =>
-  (await checkLogs(stream(entries))).findings.map(({ position, what }) => `${position} ${what}`);
+  (await checkLogs(stream(entries), unread)).findings.map(({ position, what }) => `${position} ${what}`);
 
 const put = (id: string, ...rest: LogEntry['writes']): LogEntry['writes'] => [['$request', id, row(0)], ...rest];
 
@@ -42,7 +46,9 @@ test('logs in order are found in order, in whatever order they are read', async 
     { writes: put('r1', ['stock', 'a', undefined]) },
   );
   const written: WrittenTransaction[] = [];
-  const checked = await checkLogs(stream([...state, ...topicLog(1, 2, 1, 2, 3)].reverse()), one => written.push(one));
+  const checked = await checkLogs(stream([...state, ...topicLog(1, 2, 1, 2, 3)].reverse()), unread, one =>
+    written.push(one),
+  );
   assert.deepEqual(checked, { logs: 2, entries: 10, requests: 2, events: 3, foreign: 1, repeats: 2, findings: [] });
   assert.equal(
     exported(written, 'edn'),
@@ -73,4 +79,23 @@ test('gaps, doubled requests, clocks that go back, wrong beginnings and lost eve
   assert.deepEqual(await findings(topicLog(1, 3, 2)), ['3 event 2 of state/s/0#i comes after 3: readers skip it']);
   const unreadable = { log: 'state/s/0', position: 1, body: new Uint8Array([0xc1]) };
   assert.equal((await findings([unreadable])).length, 1);
+});
+
+test('what a large entry holds is judged as any other, and one whose blob is gone or another is told', async () => {
+  const large = new LargeEntries({ random: seededRandom(1), clock: virtualClock() } as never);
+  const [first, second] = stateLog({ genesis }, { writes: put('r1', ['stock', 'a', row(1)]) });
+  const { blob, reference } = large.refer('state/s/0', 2, chainHash(first!.body), second!.body);
+  const third = { parent: chainHash(reference), author: 'x', epoch: 1, time: 2, writes: put('r1'), emitted: [] };
+  const log: DumpedEntry[] = [
+    first!,
+    { ...second!, body: reference },
+    { log: 'state/s/0', position: 3, body: encodeEntry(third) },
+  ];
+  const told = async (read: (name: string) => Promise<Uint8Array>): Promise<readonly string[]> =>
+    (await checkLogs(stream(log), read)).findings.map(({ position, what }) => `${position} ${what}`);
+  assert.deepEqual(await told(async name => (name === blob ? second!.body : first!.body)), [
+    '3 request r1 took effect a second time',
+  ]);
+  assert.deepEqual(await told(unread), [`2 there is no blob '${blob}'`]);
+  assert.deepEqual(await told(async () => first!.body), [`2 blob '${blob}' is not what the log names by that hash`]);
 });

@@ -8,7 +8,8 @@ import { edn, Keyword } from '../core/edn.ts';
 import { decodeEvent } from '../events/event.ts';
 import type { DumpedEntry } from '../log/repair.ts';
 import { unpack } from '../replication/codec.ts';
-import { chainHash, decodeEntry, type LogEntry } from '../replication/entry.ts';
+import { chainHash, type LogEntry } from '../replication/entry.ts';
+import { entryIn, partAt } from '../replication/large-entries.ts';
 
 export interface LogFinding {
   readonly log: string;
@@ -38,9 +39,13 @@ export interface WrittenTransaction {
 
 const requests = '$request';
 
+/** What large entries are kept in. */
+export type BlobReader = (name: string) => Promise<Uint8Array>;
+
 /** Entries may come in any order and twice, as compaction leaves them. Holds all of one log in memory. */
 export async function checkLogs(
   dumped: AsyncIterable<DumpedEntry>,
+  blob: BlobReader,
   written: (transaction: WrittenTransaction) => void = () => {},
 ): Promise<CheckedLogs> {
   const logs = new Map<string, Map<number, Uint8Array>>();
@@ -59,7 +64,7 @@ export async function checkLogs(
       if (before !== undefined && position !== before + 1) find(position, `the entry before it is ${before}`);
     });
     try {
-      if (log.startsWith('state/')) checkState(log, entries, total, find, written);
+      if (log.startsWith('state/')) await checkState(log, entries, total, find, blob, written);
       else if (log.startsWith('topic/')) checkTopic(entries, total, find);
     } catch (thrown) {
       find(0, (thrown as Error).message);
@@ -72,21 +77,30 @@ type Total = { requests: number; events: number; foreign: number; repeats: numbe
 type Find = (position: number, what: string) => void;
 type Entries = readonly (readonly [position: number, body: Uint8Array])[];
 
-function checkState(
+async function checkState(
   log: string,
   entries: Entries,
   total: Total,
   find: Find,
+  blob: BlobReader,
   written: (transaction: WrittenTransaction) => void,
-): void {
+): Promise<void> {
   const known = new Set<string>();
   let parent: string | undefined;
   let time = 0;
   for (const [position, body] of entries) {
     if (body.length === 0) continue; // what a barrier leaves
-    const entry = decodeEntry(body);
-    if (parent !== undefined && entry.parent !== parent) {
+    const part = partAt(body, undefined);
+    if (parent !== undefined && part.parent !== parent) {
       total.foreign++;
+      continue;
+    }
+    let entry: LogEntry;
+    try {
+      entry = 'blob' in part ? entryIn(await blob(part.blob), part) : part;
+    } catch (thrown) {
+      find(position, (thrown as Error).message);
+      parent = chainHash(body);
       continue;
     }
     if (parent === undefined && position === 1 && !entry.genesis)

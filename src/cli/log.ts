@@ -2,6 +2,7 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { systemRandom } from '../core/random.ts';
+import { FileBlobs } from '../log/file-blobs.ts';
 import { nodeDisk } from '../log/node-disk.ts';
 import { dumpLog, repairLog, verifyLog } from '../log/repair.ts';
 import { type Command, dataFlag, type Invocation, UsageError } from './command.ts';
@@ -91,9 +92,14 @@ async function check(directory: string, file: string | undefined, json: boolean,
   if (file !== undefined && !format) throw new UsageError('--export takes a file that ends in .edn or .json');
   const transactions: WrittenTransaction[] = [];
   const dumped = dumpLog(directory, nodeDisk);
-  const checked = await checkLogs(dumped, written => {
-    if (format) transactions.push(written);
-  });
+  const blobs = new FileBlobs(nodeDisk, join(directory, 'blobs'), systemRandom);
+  const checked = await checkLogs(
+    dumped,
+    name => blobs.get(name),
+    written => {
+      if (format) transactions.push(written);
+    },
+  );
   if (file !== undefined && format) writeFileSync(file, exported(transactions, format));
   if (json) terminal.out(JSON.stringify(checked));
   else {

@@ -10,6 +10,14 @@ export const limits = {
   headerBytesMax: 16_384,
   /** Largest entry of a log in bytes (what NATS carries by default), so that both engines take the same transactions. */
   entryBytesMax: 1_048_576,
+  /** Largest key of a row or an event, in bytes of UTF-8. */
+  keyBytesMax: 1024,
+  /** Largest row of a table in bytes: what one read carries must fit a frame. */
+  rowBytesMax: 4_194_304,
+  /** Largest event in bytes: it lies whole in its topic's log, beside what names its source. */
+  eventBytesMax: 983_040,
+  /** Effects of one transaction in bytes. Those over an entry's size are stored as a blob first, and take that time. */
+  transactionBytesMax: 16_777_216,
   /** Calls that one connection may have open; beyond it OVERLOADED. */
   callsPerConnectionMax: 16_384,
   /** Transactions that wait for one partition; beyond it OVERLOADED. */

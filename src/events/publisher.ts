@@ -6,7 +6,7 @@ import type { Random } from '../core/random.ts';
 import { validate } from '../core/schema.ts';
 import type { Log } from '../log/engine.ts';
 import { partitionOf } from '../partitioning/hash.ts';
-import { pack } from '../replication/codec.ts';
+import { keyOf, packEvent } from '../state/table-codec.ts';
 import { encodeEvent } from './event.ts';
 import { TopicWriter } from './topic-writer.ts';
 
@@ -30,7 +30,7 @@ export class Publisher {
   /** Resolves when durable. @throws INVALID, OVERLOADED, TOO_LARGE, CLOSED (not done), DEADLINE_EXCEEDED (unknown). */
   async publish(topic: Topic, event: unknown, deadline: number, traceparent: string | undefined): Promise<void> {
     const body = (await validate(topic.schema, event, `event of '${topic.name}'`)) as Record<string, unknown>;
-    await this.publishRaw(topic.name, topic.partitions, String(body[topic.key]), body, deadline, traceparent);
+    await this.publishRaw(topic.name, topic.partitions, keyOf(topic, body), body, deadline, traceparent);
   }
 
   /** For tools that know a topic from its descriptor only. */
@@ -43,11 +43,12 @@ export class Publisher {
     traceparent: string | undefined,
   ): Promise<void> {
     const { clock, source } = this.#options;
+    const packed = packEvent(topic, key, body);
     const encoded = encodeEvent({
       source,
       number: this.#number++,
       key,
-      body: pack(body),
+      body: packed.body,
       at: clock.now(),
       traceparent,
     });

@@ -10,7 +10,7 @@ export type BeatIdentity = Pick<
   Beat,
   'id' | 'role' | 'service' | 'node' | 'zone' | 'pid' | 'address' | 'descriptorHash'
 > & {
-  /** Highest log entry format that it can read. Default 1. */
+  /** Highest log entry format that it can read. Default: `entryFormatRead`. */
   readonly entryFormat?: number;
 };
 

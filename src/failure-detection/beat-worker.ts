@@ -12,6 +12,7 @@ import { silentLogger as logger } from '../core/logger.ts';
 import { silentMeter as meter } from '../core/meter.ts';
 import { systemRandom as random } from '../core/random.ts';
 import { reachEngine } from '../log/reach-engine.ts';
+import { entryFormatRead } from './beat.ts';
 import { beatSubject, encodeBeat, farewell } from './beat-form.ts';
 import { beatMemory } from './beat-memory.ts';
 import { openSelfMeasure } from './self-measure.ts';
@@ -41,7 +42,7 @@ function beat(): void {
   engine.bus.publish(
     subject,
     encodeBeat({
-      entryFormat: 1,
+      entryFormat: entryFormatRead,
       ...identity,
       startedAt: data.startedAt,
       ...latest.status,

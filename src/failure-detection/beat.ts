@@ -47,9 +47,12 @@ export interface Beat {
   /** Names the descriptor (contract, keyspace, subscriptions) that `$describe` at `address` answers with. */
   readonly descriptorHash: string;
   readonly partitions: readonly PartitionBeat[];
-  /** Highest log entry format that it can read (data core, rule 25). */
+  /** Highest log entry format that it can read (data core, rule 25): 1 is an entry, 3 the reference to a large one. */
   readonly entryFormat: number;
 }
+
+/** What this code reads, and its beats say. */
+export const entryFormatRead = 3;
 
 /** Verdicts of failure detection. Only `dead` fails over; `stuck` is restarted; `slow` is weighed down; `suspect` is watched. */
 export type Verdict = 'alive' | 'slow' | 'suspect' | 'stuck' | 'dead';

@@ -5,7 +5,7 @@
 import { every } from '../core/clock.ts';
 import { limits } from '../core/limits.ts';
 import type { Bus } from '../log/engine.ts';
-import type { Load } from './beat.ts';
+import { entryFormatRead, type Load } from './beat.ts';
 import { beatSubject, encodeBeat, farewell } from './beat-form.ts';
 import type { BeatOptions, BeatSender } from './beat-sender.ts';
 
@@ -30,7 +30,7 @@ export function startBeatsInLoop(options: BeatsInLoopOptions): BeatSender {
     bus.publish(
       subject,
       encodeBeat({
-        entryFormat: 1,
+        entryFormat: entryFormatRead,
         ...identity,
         startedAt,
         ...rest,

@@ -39,10 +39,12 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
       });
     const log = new EmbeddedLog(options, segmentsDirectory, metadata.incarnation, recovered);
     await log.start();
+    const blobs = new FileBlobs(disk, blobsDirectory, options.random);
+    await blobs.clean();
     return {
       log,
       bus: new LocalBus(),
-      blobs: new FileBlobs(disk, blobsDirectory, options.random),
+      blobs,
       capabilities: {
         driver: 'embedded',
         entryBytesMax: limits.entryBytesMax,

@@ -4,6 +4,9 @@ import { describe, it } from 'node:test';
 import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { systemRandom } from '../core/random.ts';
+import { encodeEntry } from '../replication/entry.ts';
+import { decodeReference, isReference, LargeEntries } from '../replication/large-entries.ts';
 import type { AppendResult, Engine, Entry } from './engine.ts';
 
 export interface Opened {
@@ -239,6 +242,32 @@ export function engineSuite(name: string, open: () => Promise<Opened>): void {
         assert.deepEqual(await blobs.list('s/', soon()), ['s/large', 's/none']);
         await blobs.delete('s/large', soon());
         await assert.rejects(blobs.get('s/large', soon()), code('NOT_FOUND'));
+        await blobs.delete('s/large', soon());
+      }),
+    );
+
+    it(
+      'has an entry past its limit by way of a blob, also after it was opened again',
+      using(async opened => {
+        const { engine } = opened;
+        const large = (blobs: Engine): LargeEntries =>
+          new LargeEntries({ engine: blobs, clock: systemClock, random: systemRandom, engineTimeoutMs: 10_000 });
+        const value = new Uint8Array(3 * limits.entryBytesMax).fill(7);
+        const writes = [['t', 'k', value] as const];
+        const body = encodeEntry({ parent: 'p', author: 'i', epoch: 1, time: 1, writes, emitted: [] });
+        const { blob, reference } = large(engine).refer('state/s/0', 1, 'p', body);
+        await large(engine).put(blob, body);
+        const orphan = large(engine).refer('state/s/0', 1, 'p', body).blob;
+        await large(engine).put(orphan, body);
+        assert.equal(appended(await engine.log.append('state/s/0', 0, [reference], soon())), 1);
+        const again = await opened.reopen();
+        const [slot] = await again.log.read('state/s/0', 1, 1, soon());
+        assert(isReference(slot!.body));
+        const entry = await large(again).get('state/s/0', 1, decodeReference(slot!.body));
+        assert.equal(Buffer.compare(entry.writes[0]![2]!, value), 0);
+        assert.equal(await large(again).collect('state/s/0', 1), 0);
+        assert.equal(await large(again).collect('state/s/0', 2), 2);
+        assert.deepEqual(await again.blobs.list('large/', soon()), []);
       }),
     );
   });

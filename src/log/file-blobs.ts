@@ -7,6 +7,7 @@ import type { Random } from '../core/random.ts';
 import type { Blobs } from './engine.ts';
 
 const headBytes = 16;
+const unfinished = '.new-';
 const magic = 0x544e_4442; // "TNDB"
 
 export class FileBlobs implements Blobs {
@@ -20,22 +21,34 @@ export class FileBlobs implements Blobs {
     this.#random = random;
   }
 
+  /** Removes what a crash left of a blob that was being written. */
+  async clean(): Promise<void> {
+    for (const file of await this.#disk.list(this.#directory))
+      if (file.startsWith(unfinished)) await this.#disk.remove(join(this.#directory, file));
+  }
+
   async put(name: string, bytes: Uint8Array): Promise<void> {
     const head = Buffer.alloc(headBytes);
     head.writeUInt32BE(magic, 0);
     head.writeUInt32LE(crc32(bytes), 4);
     head.writeUIntLE(bytes.length, 8, 6);
     const path = this.#path(name);
-    const beside = join(this.#directory, `.new-${this.#random.id()}`);
-    const file = await this.#disk.open(beside, { create: true });
+    const beside = join(this.#directory, `${unfinished}${this.#random.id()}`);
     try {
-      await file.write(0, head);
-      await file.write(headBytes, bytes);
-      await file.sync();
-    } finally {
-      await file.close();
+      const file = await this.#disk.open(beside, { create: true });
+      try {
+        await file.write(0, head);
+        await file.write(headBytes, bytes);
+        await file.sync();
+      } finally {
+        await file.close();
+      }
+      await this.#disk.rename(beside, path);
+    } catch (cause) {
+      // On a full disk what came of it would be in the way of the next try.
+      await this.#disk.remove(beside).catch(() => {});
+      throw cause;
     }
-    await this.#disk.rename(beside, path);
     await this.#disk.syncDirectory(this.#directory);
   }
 
@@ -61,7 +74,7 @@ export class FileBlobs implements Blobs {
 
   async list(prefix: string): Promise<readonly string[]> {
     const names = (await this.#disk.list(this.#directory))
-      .filter(file => !file.startsWith('.new-'))
+      .filter(file => !file.startsWith(unfinished))
       .map(decodeURIComponent);
     return names.filter(name => name.startsWith(prefix)).sort();
   }

@@ -11,6 +11,7 @@ import { engineModel } from '../simulation/engine.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
 import { pack } from './codec.ts';
 import { chainHash, encodeEntry, type LogEntry } from './entry.ts';
+import { LargeEntries } from './large-entries.ts';
 import { openLmdbStores } from './lmdb-store.ts';
 import { MemoryStore } from './memory-store.ts';
 import { Replica } from './replica.ts';
@@ -47,6 +48,7 @@ async function world() {
     random,
     logger,
     engineTimeoutMs: 1000,
+    large: new LargeEntries({ engine, clock, random, engineTimeoutMs: 1000 }),
     knownElsewhere: () => false,
   });
   replica.open();

@@ -11,6 +11,7 @@ import { type VirtualClock, virtualClock } from '../simulation/virtual-clock.ts'
 import { pack, unpack } from './codec.ts';
 import { Digest } from './digest.ts';
 import { chainHash, encodeEntry } from './entry.ts';
+import { LargeEntries } from './large-entries.ts';
 import { openLmdbStores } from './lmdb-store.ts';
 import { MemoryStore } from './memory-store.ts';
 import { Replica, type ReplicaOptions } from './replica.ts';
@@ -43,7 +44,9 @@ function world(seed = 1): World {
     context,
     ready,
     open: (store = new MemoryStore(), changed = {}) => {
-      const replica = new Replica({ ...context, ...identity, random, store, knownElsewhere: () => false, ...changed });
+      const large = new LargeEntries({ ...context, random });
+      const base = { ...context, ...identity, random, store, large, knownElsewhere: () => false };
+      const replica = new Replica({ ...base, ...changed });
       replica.open();
       return replica;
     },

@@ -10,6 +10,8 @@ import type { Logger } from '../core/logger.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { Engine, Entry } from '../log/engine.ts';
 import { chainHash, decodeEntry, encodeEntry, type LogEntry } from './entry.ts';
+import { type LargeEntries, partAt } from './large-entries.ts';
+import { lost, recreated, wrongPartitions } from './lost-log.ts';
 import { type Applied, nextHead } from './next-head.ts';
 import { latestSnapshot } from './snapshot.ts';
 import { emptyHead, type Head, type ReplicaStore, StoreError, type Write } from './store.ts';
@@ -26,6 +28,7 @@ export interface ReplicaOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly engineTimeoutMs: number;
+  readonly large: LargeEntries;
   /** Whether some other member says that it has entries of this log; then an empty log is a lost one (rule 20). */
   readonly knownElsewhere: () => boolean;
 }
@@ -158,7 +161,7 @@ export class Replica {
       // The hint was no barrier, or who answered lags behind.
       if (asked === undefined) {
         asked = await this.#barrier();
-        if (asked < this.head.position) throw this.#lost(asked);
+        if (asked < this.head.position) throw lost(this.log, asked, this.head.position);
         if (asked < target) return;
       }
       if (this.#options.clock.monotonic() >= deadline)
@@ -202,6 +205,7 @@ export class Replica {
       } catch (thrown) {
         if (this.#stop.signal.aborted) return;
         const error = TandemError.from(thrown);
+        if (error.code === 'CORRUPT' && (await this.#passBySnapshot(error))) continue;
         if (fatal.has(error.code)) return this.#fail(error);
         if (error instanceof StoreError) {
           this.#suspend(error);
@@ -217,7 +221,7 @@ export class Replica {
   /** From whatever the store holds to the log's tail, checking that both belong together. */
   async #begin(): Promise<void> {
     let tail = await this.#barrier();
-    if (tail < this.head.position) throw this.#lost(tail);
+    if (tail < this.head.position) throw lost(this.log, tail, this.head.position);
     await this.#checkOwnSlot();
     await this.#catchUpOrLoad(tail);
     // Only barriers so far, or nothing at all: the log has no beginning yet.
@@ -242,7 +246,7 @@ export class Replica {
     if (this.#options.knownElsewhere()) {
       const tail = await this.#barrier();
       if (tail > position) return tail;
-      throw this.#lost(tail);
+      throw lost(this.log, tail, this.head.position);
     }
     const genesis = { incarnation: random.id(), service, partition, partitions };
     const body = encodeEntry({
@@ -308,7 +312,7 @@ export class Replica {
     }
     const found = first && decodeEntry(first.body).genesis?.incarnation;
     if (found && found !== known) {
-      throw this.#recreated(found);
+      throw recreated(this.log, this.#known, found);
     }
   }
 
@@ -323,7 +327,7 @@ export class Replica {
     if (snapshot.head.position <= this.head.position) return;
     this.#remember();
     if (this.#known !== '' && snapshot.head.incarnation !== this.#known) {
-      throw this.#recreated(snapshot.head.incarnation);
+      throw recreated(this.log, this.#known, snapshot.head.incarnation);
     }
     this.store.replace(snapshot.rows, snapshot.head);
     for (const listener of this.#replaced) listener();
@@ -333,8 +337,20 @@ export class Replica {
     });
   }
 
-  /** Applies what is new of `entries`. Checks happen before, the commit is one for all of them. */
-  async #take(entries: readonly Entry[]): Promise<void> {
+  /** Whether a snapshot leads past what cannot be read; nothing is left out then, since it holds what that came to. */
+  async #passBySnapshot({ message }: TandemError): Promise<boolean> {
+    const { position } = this.head;
+    await this.#loadSnapshot().catch(() => {});
+    if (this.head.position === position) return false;
+    this.#options.logger.error('an entry cannot be read; a snapshot led past it', { log: this.log, position, message });
+    return true;
+  }
+
+  /**
+   * Applies what is new of `entries`. Checks happen before, the commit is one for all of them, but for a large one, which is
+   * read and applied alone: `fetched` is what a reference in `entries` stands for.
+   */
+  async #take(entries: readonly Entry[], fetched?: Applied): Promise<void> {
     const batch: Applied[] = [];
     let { position, hash, hashPosition } = this.head;
     for (const { position: at, body } of entries) {
@@ -351,11 +367,17 @@ export class Replica {
         return this.#again('the log says otherwise about an entry that was applied');
       }
       if (at !== position + 1) return this.#again(`a follower skipped from ${position} to ${at}`);
-      const entry = decodeEntry(body);
+      const entry = partAt(body, fetched?.position === at ? fetched.entry : undefined);
       if (entry.parent !== hash) {
         if (batch.length > 0) this.#commit(batch, hash, hashPosition);
         await this.#judge(at);
         return this.#take(entries);
+      }
+      if ('blob' in entry) {
+        if (batch.length > 0) this.#commit(batch, hash, hashPosition);
+        const whole = await this.#options.large.get(this.log, at, entry);
+        // Meanwhile it may have been applied on another way: all is looked at again.
+        return this.#take(entries, { position: at, entry: whole });
       }
       this.#checkGenesis(at, hash === '', entry);
       batch.push({ position: at, entry });
@@ -391,7 +413,7 @@ export class Replica {
     const { partitions, service, partition } = this.#options;
     if (!entry.genesis) return;
     const { incarnation } = entry.genesis;
-    if (this.#known !== '' && incarnation !== this.#known) throw this.#recreated(incarnation);
+    if (this.#known !== '' && incarnation !== this.#known) throw recreated(this.log, this.#known, incarnation);
     if (entry.genesis.partitions !== partitions) throw wrongPartitions(service, partitions, entry.genesis.partitions);
     if (entry.genesis.service !== service || entry.genesis.partition !== partition) {
       throw new TandemError(
@@ -454,20 +476,6 @@ export class Replica {
     }
   }
 
-  #recreated(found: string): TandemError {
-    return new TandemError(
-      'LOG_LOST',
-      `${this.log} was re-created: this instance knew incarnation ${this.#known}, the engine has ${found}`,
-    );
-  }
-
-  #lost(tail: number): TandemError {
-    return new TandemError(
-      'LOG_LOST',
-      `${this.log} ends at ${tail}, but this service has seen it up to ${Math.max(1, this.head.position)}: restore the engine's data or a backup`,
-    );
-  }
-
   /** Stops for good: nothing wrong is served. Also called when a barrier shows that the log is shorter than this replica. */
   fail(error: TandemError): void {
     this.#stop.abort();
@@ -487,12 +495,4 @@ export class Replica {
   #deadline(): number {
     return this.#options.clock.monotonic() + this.#options.engineTimeoutMs;
   }
-}
-
-export function wrongPartitions(service: string, asked: number, found: number): TandemError {
-  return new TandemError(
-    'CONFIG',
-    `service '${service}' is configured with ${asked} partitions, but its data has ${found}; set partitions: ${found} (resharding is a planned step of its own)`,
-    { details: { asked, found } },
-  );
 }

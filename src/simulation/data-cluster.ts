@@ -12,7 +12,7 @@ import { silentLogger } from '../core/logger.ts';
 import type { SessionForm } from '../core/meta.ts';
 import { silentMeter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
-import type { Beat, Member } from '../failure-detection/beat.ts';
+import { type Beat, entryFormatRead, type Member } from '../failure-detection/beat.ts';
 import type { Engine } from '../log/engine.ts';
 import type { Registry } from '../naming/registry.ts';
 import { memoryStores } from '../replication/memory-store.ts';
@@ -31,6 +31,8 @@ export interface DataClusterOptions {
   readonly partitions: number;
   readonly replicas: number;
   readonly settings?: Partial<StateSettings>;
+  /** What a slot's beats say that it reads, as an older version would. */
+  readonly entryFormat?: (slot: string) => number;
   /** Gets between a node and its rows. */
   readonly store?: (store: ReplicaStore, clock: ProcessClock) => ReplicaStore;
 }
@@ -226,7 +228,8 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
 
   const beat = (from: Living): void => {
     const said = { id: from.id, role: 'instance', service, ready: true, draining: from.draining, zone: '' } as Beat;
-    const now = { ...said, partitions: from.keyspace.beats(), sentAt: from.clock.now(), address: from.id };
+    const entryFormat = options.entryFormat?.(from.slot) ?? entryFormatRead;
+    const now = { ...said, entryFormat, partitions: from.keyspace.beats(), sentAt: from.clock.now(), address: from.id };
     for (const to of nodes.values()) {
       if (!to.alive || (to !== from && isCut(from.slot, to.slot))) continue;
       to.clock.after(random.next() * 3, () => {

@@ -9,7 +9,7 @@ import { TandemError } from '../core/errors.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { Engine } from '../log/engine.ts';
 import { pack, unpack } from '../replication/codec.ts';
-import { wrongPartitions } from '../replication/replica.ts';
+import { wrongPartitions } from '../replication/lost-log.ts';
 
 export interface CatalogOptions {
   readonly service: string;

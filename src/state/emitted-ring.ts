@@ -5,28 +5,33 @@
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Engine, Entry } from '../log/engine.ts';
-import { chainHash, decodeEntry, type LogEntry } from '../replication/entry.ts';
+import { chainHash, type LogEntry } from '../replication/entry.ts';
+import { type LargeEntries, partAt } from '../replication/large-entries.ts';
 import type { Applied, Replica } from '../replication/replica.ts';
 import type { EmittedBatch, EmittedEvent } from './keyspace.ts';
 import { Bell } from './watch.ts';
 
 const eventsMax = 8192;
+const bytesMax = 33_554_432;
 const readBytes = 1_048_576;
 
 export class EmittedRing {
   readonly #replica: Replica;
   readonly #engine: Engine;
+  readonly #large: LargeEntries;
   readonly #clock: Clock;
   readonly #timeoutMs: number;
   readonly #bells = new Set<Bell>();
   /** Events of all positions from `#from` to `#to`. */
   #events: EmittedEvent[] = [];
+  #bytes = 0;
   #from: number;
   #to: number;
 
-  constructor(replica: Replica, engine: Engine, clock: Clock, timeoutMs: number) {
+  constructor(replica: Replica, engine: Engine, large: LargeEntries, clock: Clock, timeoutMs: number) {
     this.#replica = replica;
     this.#engine = engine;
+    this.#large = large;
     this.#clock = clock;
     this.#timeoutMs = timeoutMs;
     this.#to = replica.head.position;
@@ -37,17 +42,31 @@ export class EmittedRing {
     for (const { position, entry } of batch) {
       if (position !== this.#to + 1) {
         this.#events = [];
+        this.#bytes = 0;
         this.#from = position;
       }
       this.#to = position;
-      for (const event of eventsOf(position, entry)) this.#events.push(event);
+      for (const event of eventsOf(position, entry)) {
+        this.#events.push(event);
+        this.#bytes += event.body.length;
+      }
     }
-    if (this.#events.length > eventsMax) {
-      const cut = this.#events[this.#events.length - eventsMax / 2]!.position;
-      this.#events = this.#events.filter(event => event.position >= cut);
-      this.#from = cut;
-    }
+    if (this.#events.length > eventsMax || this.#bytes > bytesMax) this.#cut();
     for (const bell of this.#bells) bell.ring();
+  }
+
+  /** Keeps the newer half; what is older is in the log. */
+  #cut(): void {
+    let kept = 0;
+    let bytes = 0;
+    let cut = this.#to + 1;
+    for (let at = this.#events.length - 1; at >= 0 && kept < eventsMax / 2 && bytes < bytesMax / 2; at--, kept++) {
+      bytes += this.#events[at]!.body.length;
+      cut = this.#events[at]!.position;
+    }
+    this.#events = this.#events.filter(event => event.position >= cut);
+    this.#bytes = this.#events.reduce((sum, { body }) => sum + body.length, 0);
+    this.#from = cut;
   }
 
   async *follow(from: number, signal: AbortSignal): AsyncGenerator<EmittedBatch> {
@@ -97,7 +116,7 @@ export class EmittedRing {
         continue;
       }
       if (position >= next && parent === undefined && !sure && !trimmed) return this.#fromLog(next, back * 16);
-      const entry = decodeEntry(body);
+      const entry = partAt(body, undefined);
       if (parent !== undefined && entry.parent !== parent) {
         if (!sure && first > 1) return this.#fromLog(next, back * 16);
         if (position >= next) through = position;
@@ -107,7 +126,9 @@ export class EmittedRing {
       parent = chainHash(body);
       if (position < next) continue;
       through = position;
-      for (const event of eventsOf(position, entry)) events.push(event);
+      const whole = 'blob' in entry ? await this.#large.get(this.#replica.log, position, entry) : entry;
+      for (const event of eventsOf(position, whole)) events.push(event);
+      if (whole !== entry) break; // one large entry at a time is enough in memory
     }
     return through >= next ? { through, events } : undefined;
   }

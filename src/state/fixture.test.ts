@@ -50,6 +50,8 @@ export function rig(
     readonly barrierAppends?: boolean;
     /** The table `stock`, in place of one of anything. */
     readonly stock?: Tables[string];
+    /** What the beats of a slot say that it reads. */
+    readonly entryFormat?: (slot: string) => number;
     /** Another rig, whose engine and time this one shares. */
     readonly model?: Rig;
   } = {},
@@ -67,6 +69,7 @@ export function rig(
     partitions: options.partitions ?? 1,
     replicas: options.replicas ?? 2,
     settings: options.settings ?? {},
+    ...(options.entryFormat ? { entryFormat: options.entryFormat } : {}),
   });
   const scope: Rig['scope'] = (node, changed = {}) =>
     node.keyspace.scope({

@@ -11,9 +11,10 @@ import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { CallMeta } from '../core/meta.ts';
 import { backoffMs } from '../core/random.ts';
-import type { Member, PartitionBeat } from '../failure-detection/beat.ts';
+import { entryFormatRead, type Member, type PartitionBeat } from '../failure-detection/beat.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { ranking } from '../partitioning/placement.ts';
+import { LargeEntries } from '../replication/large-entries.ts';
 import { checkCatalog } from './catalog.ts';
 import { indexedStore } from './indexes.ts';
 import type {
@@ -67,6 +68,7 @@ class OpenKeyspace implements Keyspace {
   /** By partition: opening one again waits for the former replica's end, so that two never share a store. */
   readonly #closing = new Map<number, Promise<void>>();
   readonly #roster: Roster;
+  readonly #large: LargeEntries;
   readonly #remote: RemoteReads;
   readonly #listeners = new Set<WritingListener>();
   readonly #ticks: Timer;
@@ -91,6 +93,7 @@ class OpenKeyspace implements Keyspace {
     this.#settings = { ...stateDefaults, ...options.settings };
     this.#codecs = new Map(Object.entries(options.tables).map(([name, table]) => [name, new TableCodec(name, table)]));
     this.#roster = new Roster(registry, service, instance, clock, this.#settings.placementGraceMs);
+    this.#large = new LargeEntries({ ...options, engineTimeoutMs: this.#settings.engineTimeoutMs });
     this.#listeningSince = clock.monotonic();
     this.#remote = new RemoteReads({ caller, holders: partition => this.#holders(partition), clock, random });
     this.#ticks = every(clock, this.#settings.tickMs, () => this.look());
@@ -174,6 +177,8 @@ class OpenKeyspace implements Keyspace {
       settings: this.#settings,
       partition: number,
       store,
+      large: this.#large,
+      formatRead: () => this.#formatRead(),
       knownElsewhere: () => this.#others(number).some(line => line.position > 0),
       followers: () => this.#others(number).map(line => line.position),
       heir: () => this.#holders(number)[0]?.beat.id ?? '',
@@ -236,6 +241,13 @@ class OpenKeyspace implements Keyspace {
       )
       .finally(() => this.#closing.delete(number));
     this.#closing.set(number, closed);
+  }
+
+  /** Rule 25: what is written is what all that may have to apply it read. */
+  #formatRead(): number {
+    const { registry, instance } = this.#options;
+    const others = registry.instances(this.service).filter(({ beat }) => beat.id !== instance);
+    return others.reduce((least, { beat }) => Math.min(least, beat.entryFormat), entryFormatRead);
   }
 
   /** What the other living members say of a partition. */

@@ -2,6 +2,7 @@
 import { TandemError } from '../core/errors.ts';
 import type { Gauge } from '../core/meter.ts';
 import { unpack } from '../replication/codec.ts';
+import type { LargeEntries } from '../replication/large-entries.ts';
 import type { Applied } from '../replication/replica.ts';
 import { Replica } from '../replication/replica.ts';
 import { snapshotPositions, writeSnapshot } from '../replication/snapshot.ts';
@@ -22,6 +23,9 @@ export interface PartitionContext {
   readonly settings: StateSettings;
   readonly partition: number;
   readonly store: ReplicaStore;
+  readonly large: LargeEntries;
+  /** The entry format that every replica of the service reads. */
+  readonly formatRead: () => number;
   readonly knownElsewhere: () => boolean;
   /** Positions that living replicas of others report. */
   readonly followers: () => readonly number[];
@@ -44,6 +48,8 @@ const dueKinds: ReadonlyMap<string, Due> = new Map([
   ['event', eventGoesOut],
 ]);
 
+/** Large entries since the last snapshot, in bytes, after which the next is due. */
+const largeBytesMax = 268_435_456;
 /** A follower further behind than this installs a snapshot instead of holding the log. */
 const followerEntriesMax = 100_000;
 
@@ -60,6 +66,7 @@ export class Partition {
   #writing = false;
   #trimFloor: number | undefined;
   #lastSnapshot: number | undefined;
+  #largeBytesSnapshotted = 0;
   #snapshotting: Promise<void> | undefined;
   #doingDue: Promise<unknown> | undefined;
   /** Since when a better-ranked replica is ready (monotonic ms). */
@@ -83,11 +90,13 @@ export class Partition {
       partition: context.partition,
       store: context.store,
       engineTimeoutMs: settings.engineTimeoutMs,
+      large: context.large,
       knownElsewhere: context.knownElsewhere,
     });
-    this.pipeline = new Pipeline({ ...options, replica: this.replica, settings });
+    const { large, formatRead } = context;
+    this.pipeline = new Pipeline({ ...options, replica: this.replica, settings, large, formatRead });
     this.barrier = new Barrier(this.replica, deadline => this.#tail(deadline), clock, settings.engineTimeoutMs);
-    this.emitted = new EmittedRing(this.replica, engine, clock, settings.engineTimeoutMs);
+    this.emitted = new EmittedRing(this.replica, engine, large, clock, settings.engineTimeoutMs);
     this.replica.onApplied(batch => this.#applied(batch));
     this.replica.onReplaced(() => this.#replaced());
     this.replica.open();
@@ -185,7 +194,8 @@ export class Partition {
     if (!this.#writing || !this.replica.ready) return;
     this.#doDue();
     if (this.#snapshotting) return;
-    if (this.replica.head.position - (this.#lastSnapshot ?? 0) < this.#c.settings.snapshotEntries) return;
+    const { snapshotEntries } = this.#c.settings;
+    if (this.replica.head.position - (this.#lastSnapshot ?? 0) < snapshotEntries && !this.#muchIsLarge()) return;
     this.#snapshotting = this.#snapshot()
       .catch(thrown => {
         this.#c.options.logger.warn('a snapshot failed', {
@@ -219,11 +229,13 @@ export class Partition {
     const context = { ...options, engineTimeoutMs: settings.engineTimeoutMs };
     if (this.#lastSnapshot === undefined) {
       this.#lastSnapshot = (await snapshotPositions(context, options.service, partition)).at(-1) ?? 0;
-      if (this.replica.head.position - this.#lastSnapshot < settings.snapshotEntries) return;
+      if (this.replica.head.position - this.#lastSnapshot < settings.snapshotEntries && !this.#muchIsLarge()) return;
     }
+    const { largeBytes } = this.pipeline;
     const capture = this.replica.store.capture();
     await writeSnapshot(context, options.service, partition, capture);
     this.#lastSnapshot = capture.head.position;
+    this.#largeBytesSnapshotted = largeBytes;
     await this.#trim(await snapshotPositions(context, options.service, partition));
   }
 
@@ -235,7 +247,14 @@ export class Partition {
     const before = Math.min(snapshots.at(-2)!, this.#trimFloor, ...near);
     if (before <= 1) return;
     const { engine, clock } = this.#c.options;
-    await engine.log.trim(this.replica.log, before, { deadline: clock.monotonic() + this.#c.settings.engineTimeoutMs });
+    const at = (): { deadline: number } => ({ deadline: clock.monotonic() + this.#c.settings.engineTimeoutMs });
+    const { log } = this.replica;
+    await this.#c.large.collect(log, (await engine.log.info(log, at())).first);
+    await engine.log.trim(log, before, at());
+  }
+
+  #muchIsLarge(): boolean {
+    return this.pipeline.largeBytes - this.#largeBytesSnapshotted >= largeBytesMax;
   }
 
   /** Finishes what it took on and steps down. */

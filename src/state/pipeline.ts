@@ -7,11 +7,13 @@
 import assert from 'node:assert';
 import { type Clock, every, sleep, type Timer } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Meter } from '../core/meter.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { AppendResult, Engine } from '../log/engine.ts';
 import { chainHash, encodeEntry, type LogEntry } from '../replication/entry.ts';
+import { type LargeEntries, referenceFormat } from '../replication/large-entries.ts';
 import type { Replica } from '../replication/replica.ts';
 import { Group } from './group.ts';
 import type { StateSettings } from './keyspace.ts';
@@ -27,14 +29,24 @@ export interface PipelineOptions {
   readonly logger: Logger;
   readonly meter: Meter;
   readonly settings: StateSettings;
+  readonly large: LargeEntries;
+  /** The entry format that every replica reads (rule 25). */
+  readonly formatRead: () => number;
 }
 
+interface Append {
+  readonly body: Uint8Array;
+  readonly hash: string;
+  readonly entry: LogEntry;
+  /** What `body` refers to: stored before it is sent. */
+  readonly large: { readonly blob: string; readonly bytes: Uint8Array } | undefined;
+}
 interface InFlight {
   readonly group: Group;
   /** The log's tail that it must meet. */
   readonly expected: number;
   /** Undefined for a barrier, which carries only checks. */
-  readonly append: { readonly body: Uint8Array; readonly hash: string; readonly entry: LogEntry } | undefined;
+  readonly append: Append | undefined;
 }
 /** `undecided`: this replica stopped while nobody could say. */
 type Fate = 'accepted' | 'conflict' | 'not-sent' | 'undecided';
@@ -62,6 +74,8 @@ export class Pipeline {
   #forgetAt = 0;
   /** Entries of others that came into our way; for tests and the dashboard. */
   conflicts = 0;
+  /** Bytes of large entries that were appended here. */
+  largeBytes = 0;
 
   constructor(options: PipelineOptions) {
     this.#o = options;
@@ -171,13 +185,11 @@ export class Pipeline {
     if (task.settled) return true; // its own body may have closed us
     const bytes = outcomeBytes(outcome);
     if (bytes > this.#bytesMax) {
-      reject(
-        task,
-        new TandemError('TOO_LARGE', `a transaction of ${bytes} bytes is over the limit of ${this.#bytesMax}`, {
-          details: { bytes, bytesMax: this.#bytesMax },
-        }),
-      );
-      return true;
+      const refusal = this.#tooLarge(bytes);
+      if (refusal) {
+        reject(task, refusal);
+        return true;
+      }
     }
     if (group.bytes > 0 && group.bytes + bytes > this.#bytesMax) {
       task.runs--;
@@ -186,6 +198,23 @@ export class Pipeline {
     }
     group.add(task, outcome, bytes);
     return true;
+  }
+
+  /** Over what an entry holds: a large one may carry it, alone, when all read those. */
+  #tooLarge(bytes: number): TandemError | undefined {
+    const { transactionBytesMax: bytesMax } = limits;
+    if (bytes > bytesMax)
+      return new TandemError(
+        'TOO_LARGE',
+        `a transaction of ${bytes} bytes is over the limit of ${bytesMax}: change less at once`,
+        { details: { bytes, bytesMax } },
+      );
+    if (this.#o.formatRead() >= referenceFormat) return undefined;
+    return new TandemError(
+      'TOO_LARGE',
+      `a transaction of ${bytes} bytes is over ${this.#bytesMax}, and an instance of an older version, which reads no larger ones, still runs: finish the roll, then repeat`,
+      { details: { bytes, bytesMax: this.#bytesMax } },
+    );
   }
 
   /** What was run on a state that is no longer the log's end runs again. */
@@ -220,7 +249,7 @@ export class Pipeline {
     this.#settle(inFlight, await this.#fate(inFlight));
   }
 
-  #entry(group: Group): NonNullable<InFlight['append']> {
+  #entry(group: Group): Append {
     const { replica, instance, settings } = this.#o;
     const { head } = replica;
     if (group.time >= this.#forgetAt) this.#forgetAt = forgetOld(group.rows, group.time, settings.requestIdWindowMs);
@@ -234,24 +263,31 @@ export class Pipeline {
       writes: group.writes(),
       emitted: group.emitted,
     };
-    const body = encodeEntry(entry);
-    return { body, hash: chainHash(body), entry };
+    const bytes = encodeEntry(entry);
+    if (bytes.length <= this.#o.engine.capabilities.entryBytesMax)
+      return { body: bytes, hash: chainHash(bytes), entry, large: undefined };
+    const { blob, reference } = this.#o.large.refer(replica.log, group.base + 1, entry.parent, bytes);
+    return { body: reference, hash: chainHash(reference), entry, large: { blob, bytes } };
   }
 
   /** Sends it and finds out what became of it; comes back only with the slot decided. */
   async #fate(inFlight: InFlight): Promise<Fate> {
     const { engine, replica, logger } = this.#o;
     if (!inFlight.append) return this.#barrierFate(inFlight.expected);
+    const { large } = inFlight.append;
     let result: AppendResult;
     try {
+      if (large) await this.#o.large.put(large.blob, large.bytes);
       result = await engine.log.append(replica.log, inFlight.expected, [inFlight.append.body], {
         deadline: this.#engineDeadline(),
       });
     } catch (thrown) {
       logger.warn('an append was refused', { log: replica.log, message: TandemError.from(thrown).message });
+      if (large) void this.#o.large.drop(large.blob);
       return 'not-sent';
     }
     if (result.kind === 'conflict') replica.noteTail(result.tail);
+    if (result.kind === 'conflict' && large) void this.#o.large.drop(large.blob);
     if (result.kind !== 'unknown') return result.kind === 'appended' ? 'accepted' : 'conflict';
     logger.warn('the fate of an append is unknown; deciding its slot', {
       log: replica.log,
@@ -270,7 +306,7 @@ export class Pipeline {
    * Rule 6. The same body goes for the same slot again: compare-and-append lets one of all tries in at most. When the slot
    * is taken, reading it tells whether by us.
    */
-  async #decide(expected: number, append: NonNullable<InFlight['append']>): Promise<Fate> {
+  async #decide(expected: number, append: Append): Promise<Fate> {
     const { engine, replica, clock, random, logger } = this.#o;
     for (let attempt = 0; ; attempt++) {
       if (replica.state === 'failed' || replica.state === 'closed') return 'undecided';
@@ -328,6 +364,7 @@ export class Pipeline {
     const { append } = inFlight;
     const position = append ? inFlight.expected + 1 : inFlight.expected;
     if (append) replica.applyOwn(position, append.entry, append.hash);
+    this.largeBytes += append?.large?.bytes.length ?? 0;
     this.#group.rows.below = replica.store;
     inFlight.group.answer(position);
     if (this.#group.wanted || this.#queue.length > 0) this.#pump();

@@ -18,24 +18,35 @@ export interface Range {
   readonly limit: number;
 }
 export type RowOf<V> = readonly [key: string, value: V];
-type Page<V> = (after: string | undefined, limit: number) => Promise<readonly RowOf<V>[]>;
+/** Rows, and whether there may be more behind them. */
+export interface PageOf<V> {
+  readonly rows: readonly RowOf<V>[];
+  readonly more: boolean;
+}
+type Page<V> = (after: string | undefined, limit: number) => Promise<PageOf<V>>;
 
-/** Rows of one page: few enough for a reply (1 MiB of 2 KiB rows), many enough to be worth a round trip. */
+/** Rows of one page: many enough to be worth a round trip. */
 export const pageRowsMax = 512;
+/** A page is full with the row that reaches this: with the largest one it still fits a frame. */
+export const pageBytesMax = 2_097_152;
 
 /** One page as the store has it now; rows whose life is over are left out. */
-export function readPage<V>(store: ReplicaStore, codec: RowCodec<V>, range: Range): RowOf<V>[] {
+export function readPage<V>(store: ReplicaStore, codec: RowCodec<V>, range: Range): PageOf<V> {
   const { table, prefix, index, after, limit } = range;
   const { time } = store.head;
   const rows: RowOf<V>[] = [];
+  let size = 0;
+  let more = false;
   const take = (key: string, bytes: Uint8Array | undefined): boolean => {
     const value = bytes && codec.decode(bytes, time);
     if (value !== undefined) rows.push([key, value]);
-    return rows.length < limit;
+    size += bytes?.length ?? 0;
+    more = rows.length >= limit || (size >= pageBytesMax && rows.length > 0);
+    return !more;
   };
   if (index === undefined) {
     for (const [key, bytes] of store.scan(table, prefix, { after })) if (!take(key, bytes)) break;
-    return rows;
+    return { rows, more };
   }
   const text = indexPrefix(prefix);
   const from = after === undefined ? undefined : text + after;
@@ -43,7 +54,7 @@ export function readPage<V>(store: ReplicaStore, codec: RowCodec<V>, range: Rang
     const key = place.slice(text.length);
     if (!take(key, store.get(table, key))) break;
   }
-  return rows;
+  return { rows, more };
 }
 
 /** The rows of one partition, page after page. */
@@ -52,9 +63,9 @@ export async function* pages<V>(page: Page<V>, options: PageOptions = {}): Async
   let { after } = options;
   while (left > 0) {
     const limit = Math.min(left, pageRowsMax);
-    const rows = await page(after, limit);
+    const { rows, more } = await page(after, limit);
     yield* rows;
-    if (rows.length < limit) return;
+    if (!more || rows.length === 0) return;
     left -= rows.length;
     after = rows[rows.length - 1]![0];
   }

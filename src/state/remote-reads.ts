@@ -7,7 +7,7 @@ import { backoffMs, type Random } from '../core/random.ts';
 import type { Member } from '../failure-detection/beat.ts';
 import { murmur3 } from '../partitioning/hash.ts';
 import type { Scope, ScopeOptions, Sender } from './keyspace.ts';
-import { pageRowsMax, type Range } from './queries.ts';
+import { type PageOf, pageBytesMax, pageRowsMax, type Range } from './queries.ts';
 
 export interface RemoteReadsOptions {
   readonly caller: Sender;
@@ -50,13 +50,9 @@ export class RemoteReads {
     return { value: (value as Uint8Array | null) ?? undefined, meta };
   }
 
-  async scan(
-    partition: number,
-    range: Range,
-    scope: ScopeOptions,
-  ): Promise<Answered<readonly (readonly [string, Uint8Array])[]>> {
+  async scan(partition: number, range: Range, scope: ScopeOptions): Promise<Answered<PageOf<Uint8Array>>> {
     const { value, meta } = await this.#ask('$scan', partition, { ...range, partition, degrade: scope.degrade }, scope);
-    return { value: value as readonly (readonly [string, Uint8Array])[], meta };
+    return { value: value as PageOf<Uint8Array>, meta };
   }
 
   /**
@@ -140,14 +136,21 @@ export async function answerRemote(form: RemoteForm, scope: Scope, until: Until)
   const reader = scope.tables[form.table]!;
   if (form.prefix !== undefined) {
     const rows: (readonly [string, unknown])[] = [];
-    const { after, limit = pageRowsMax } = form;
-    const options = { limit: Math.min(limit, pageRowsMax), ...(after === undefined ? {} : { after }) };
+    const { after } = form;
+    const limit = Math.min(form.limit ?? pageRowsMax, pageRowsMax);
+    const options = { limit, ...(after === undefined ? {} : { after }) };
     const found =
       form.index === undefined
         ? reader.scan(form.prefix, options)
         : reader.find(form.index as never, form.prefix, options);
-    for await (const row of found) rows.push(row);
-    return { body: rows, meta: scope.replyMeta() };
+    let bytes = 0;
+    for await (const row of found) {
+      rows.push(row);
+      bytes += (row[1] as Uint8Array).length;
+      if (bytes >= pageBytesMax) break;
+    }
+    const body: PageOf<unknown> = { rows, more: rows.length === limit || bytes >= pageBytesMax };
+    return { body, meta: scope.replyMeta() };
   }
   const key = form.key ?? '';
   let bytes = await reader.get(key);

@@ -16,7 +16,7 @@ import type { ReplicaStore } from '../replication/store.ts';
 import { hasIndex } from './indexes.ts';
 import type { Scope, ScopeOptions } from './keyspace.ts';
 import type { Partition } from './partition.ts';
-import { merged, pages, type Range, type RowOf, readPage } from './queries.ts';
+import { merged, type PageOf, pages, type Range, type RowOf, readPage } from './queries.ts';
 import { untilFresh } from './reads.ts';
 import type { RemoteReads } from './remote-reads.ts';
 import type { RowCodec, TableCodec } from './table-codec.ts';
@@ -132,9 +132,9 @@ export class CallScope<T extends Tables> implements Scope<T> {
     const from = (number: number): AsyncGenerator<RowOf<V>> => {
       let first = true;
       return pages(async (after, limit) => {
-        const rows = await this.#page(number, codec, { ...range, after, limit }, first);
+        const page = await this.#page(number, codec, { ...range, after, limit }, first);
         first = false;
-        return rows;
+        return page;
       }, options);
     };
     if (partition !== undefined) return from(partition);
@@ -143,14 +143,15 @@ export class CallScope<T extends Tables> implements Scope<T> {
   }
 
   /** One page of one partition. Those after the first only need what the session has seen of it by then. */
-  async #page<V>(number: number, codec: RowCodec<V>, range: Range, first: boolean): Promise<readonly RowOf<V>[]> {
+  async #page<V>(number: number, codec: RowCodec<V>, range: Range, first: boolean): Promise<PageOf<V>> {
     const partition = this.#context.local(number);
     const { level } = this.#options;
     if (!partition) {
       const later = first || level === 'eventual' ? {} : { level: 'sequential' as const };
       const { value, meta } = await this.#context.remote.scan(number, range, { ...this.#options, ...later });
       this.#noteReply(first ? meta : { ...meta, level });
-      return value.map(([key, bytes]) => [key, codec.decode(bytes, 0) as V] as const);
+      const rows = value.rows.map(([key, bytes]) => [key, codec.decode(bytes, 0) as V] as const);
+      return { rows, more: value.more };
     }
     const { store } = partition.replica;
     if (range.index !== undefined && !hasIndex(store, range.table, range.index)) throw this.#context.moved(number);

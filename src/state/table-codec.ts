@@ -5,6 +5,8 @@
 import type { IndexOf, Table } from '../contract/table.ts';
 import type { Topic } from '../contract/topic.ts';
 import { TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import { checkPlain } from '../core/plain-data.ts';
 import { type AnySchema, validate } from '../core/schema.ts';
 import { pack, unpack } from '../replication/codec.ts';
 import type { Emitted } from '../replication/entry.ts';
@@ -32,11 +34,21 @@ export class TableCodec {
     return this.#table.indexes;
   }
 
-  /** @throws INVALID when the value breaks the table's schema. */
-  encode(value: unknown, expiresAtMs?: number): Uint8Array {
-    const valid = validateNow(this.#table.schema, value, `a row of table '${this.name}'`);
+  /** @throws INVALID when the value breaks the table's schema or is no plain data, TOO_LARGE. */
+  encode(key: string, value: unknown, expiresAtMs?: number): Uint8Array {
+    const what = `row '${key}' of table '${this.name}'`;
+    const valid = validateNow(this.#table.schema, value, what);
+    if (valid === undefined) throw new TandemError('INVALID', `${what} is undefined; use delete, or null`);
+    checkPlain(valid, what);
     const { version } = this.#table;
-    return pack(expiresAtMs === undefined ? [version, valid] : [version, valid, expiresAtMs]);
+    const bytes = pack(expiresAtMs === undefined ? [version, valid] : [version, valid, expiresAtMs]);
+    const { rowBytesMax: bytesMax } = limits;
+    if (bytes.length <= bytesMax) return bytes;
+    throw new TandemError(
+      'TOO_LARGE',
+      `${what} has ${bytes.length} bytes, more than ${bytesMax}: cut it into several rows ('${key}/1', '${key}/2', …)`,
+      { details: { bytes: bytes.length, bytesMax } },
+    );
   }
 
   /** A fresh copy each time; undefined when its life is over. @throws UNSUPPORTED for a row of a newer version than this code knows. */
@@ -63,8 +75,42 @@ const arrayOfThree = 0x93;
 
 export function encodeEvent(topic: Topic, event: unknown, traceparent: string | undefined): Emitted {
   const valid = validateNow(topic.schema, event, `an event of topic '${topic.name}'`);
-  const key = (valid as Record<string, unknown>)[topic.key];
-  return { topic: topic.name, partitions: topic.partitions, key: String(key), body: pack(valid), traceparent };
+  const { key, body } = packEvent(topic.name, keyOf(topic, valid), valid);
+  return { topic: topic.name, partitions: topic.partitions, key, body, traceparent };
+}
+
+/** The text that orders an event. @throws INVALID when it has none. */
+export function keyOf(topic: Topic, event: unknown): string {
+  const key = (event as Record<string, unknown> | null | undefined)?.[topic.key];
+  if ((typeof key === 'string' && key !== '') || typeof key === 'number' || typeof key === 'boolean')
+    return String(key);
+  throw new TandemError(
+    'INVALID',
+    `an event of topic '${topic.name}' needs a text or number in '${topic.key}', its key`,
+    {
+      details: { issues: [{ path: topic.key, message: 'required: it orders the events of the topic' }] },
+    },
+  );
+}
+
+/** @throws INVALID, TOO_LARGE: what no topic could carry. */
+export function packEvent(
+  topic: string,
+  key: string,
+  event: unknown,
+): { readonly key: string; readonly body: Uint8Array } {
+  const what = `an event of topic '${topic}'`;
+  checkPlain(event, what);
+  if (Buffer.byteLength(key) > limits.keyBytesMax)
+    throw new TandemError('TOO_LARGE', `${what} has a key of more than ${limits.keyBytesMax} bytes`);
+  const body = pack(event);
+  const { eventBytesMax: bytesMax } = limits;
+  if (body.length <= bytesMax) return { key, body };
+  throw new TandemError(
+    'TOO_LARGE',
+    `${what} has ${body.length} bytes, more than ${bytesMax}: store it as a row, and let the event carry its key`,
+    { details: { bytes: body.length, bytesMax } },
+  );
 }
 
 function validateNow(schema: AnySchema, value: unknown, what: string): unknown {

@@ -3,6 +3,7 @@
  * nothing behind but a list of effects. It may be run several times; each run starts from nothing.
  */
 import { TandemError } from '../core/errors.ts';
+import { checkPlain } from '../core/plain-data.ts';
 import type { Emitted } from '../replication/entry.ts';
 import type { Write } from '../replication/store.ts';
 import type { RequestKey } from './keyspace.ts';
@@ -65,9 +66,11 @@ export function runTransaction(task: Task, below: Rows, time: number, windowMs: 
   if (rows.writes().length === 0 && emitted.length === 0)
     return { value, error: undefined, failed: false, writes: [], emitted };
   try {
-    if (request) storeRequest(rows, request, time, value);
-  } catch (cause) {
-    const error = new TandemError('INVALID', 'the result of a transaction must be plain data', { cause });
+    if (request) {
+      checkPlain(value, 'the result of a transaction');
+      storeRequest(rows, request, time, value);
+    }
+  } catch (error) {
     return { value: undefined, error, failed: true, writes: [], emitted: [] };
   }
   return { value, error: undefined, failed: false, writes: rows.writes(), emitted };

@@ -5,6 +5,7 @@ import type { Topic } from '../contract/topic.ts';
 import type { Duration } from '../core/duration.ts';
 import { durationMs } from '../core/duration.ts';
 import { TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 import type { Random } from '../core/random.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { pack, unpack } from '../replication/codec.ts';
@@ -60,7 +61,7 @@ class UserTable implements TxTable<unknown, string> {
     const { rows, now } = this.#raw;
     const lifeMs = options?.ttl === undefined ? ttlMs : durationMs(options.ttl);
     const expiresAtMs = lifeMs === undefined ? undefined : now + lifeMs;
-    const bytes = this.#codec.encode(value, expiresAtMs);
+    const bytes = this.#codec.encode(key, value, expiresAtMs);
     this.#staysNoLonger(key);
     if (expiresAtMs !== undefined) fallsDue(rows, expiresAtMs, 'row', `${name}\n${key}`);
     rows.set(name, key, bytes);
@@ -119,15 +120,24 @@ export function checkIndex({ name, indexes }: Pick<TableCodec, 'name' | 'indexes
   throw new TandemError('NOT_FOUND', `table '${name}' has no index '${index}'; it has: ${known}`);
 }
 
-const keyBytesMax = 1024;
+const { keyBytesMax } = limits;
 
 /** @throws INVALID, TOO_LARGE: what no store could keep. */
 export function checkKey(key: string, table: string): void {
   if (typeof key !== 'string' || key === '')
-    throw new TandemError('INVALID', `a key of table '${table}' must be a non-empty string`);
+    throw new TandemError(
+      'INVALID',
+      `a key of table '${table}' must be a non-empty string, not ${key === '' ? "''" : key === null ? 'null' : typeof key}`,
+    );
   if (key.length > keyBytesMax / 3 && Buffer.byteLength(key) > keyBytesMax) {
-    throw new TandemError('TOO_LARGE', `a key of table '${table}' is longer than ${keyBytesMax} bytes`);
+    throw new TandemError('TOO_LARGE', `a key of table '${table}' is longer than ${keyBytesMax} bytes; use its hash`);
   }
+  // Two texts with half characters would be one key as bytes.
+  if (!key.isWellFormed())
+    throw new TandemError(
+      'INVALID',
+      `a key of table '${table}' has half a character (a lone surrogate); use key.toWellFormed(), or encode it`,
+    );
 }
 
 export function systemTx(raw: RawTx, traceparent: string | undefined): SystemTx {
