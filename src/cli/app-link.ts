@@ -8,6 +8,7 @@ import { linkDialer } from '../communication/link-dialer.ts';
 import { every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
+import type { ParkedKey, ResumeForm } from '../events/parking.ts';
 import { Publisher, unknownTopic } from '../events/publisher.ts';
 import type { Member, Verdict } from '../failure-detection/beat.ts';
 import type { Log } from '../log/engine.ts';
@@ -40,7 +41,11 @@ export interface AppLink {
   tables(service: string | undefined, timeoutMs: number): Promise<readonly PartitionView[]>;
   /** What `service.subscription` gave up on, up to `limit`. */
   deadLetters(subscription: string, limit: number, timeoutMs: number): Promise<readonly DeadLetter[]>;
-  /** Sends up to `limit` of them into their topic again; answers how many. */
+  /** Keys of `service.subscription` that wait because an event of theirs was given up, up to `limit`. */
+  parked(subscription: string, limit: number, timeoutMs: number): Promise<readonly ParkedKey[]>;
+  /** Drops the event that holds up a parked key; those behind it go on. False when the key is not parked. */
+  discard(subscription: string, key: string, timeoutMs: number): Promise<boolean>;
+  /** Sends up to `limit` of them into their topic again, or lets their parked keys go on; answers how many. */
   redrive(subscription: string, limit: number, timeoutMs: number): Promise<number>;
   close(): Promise<void>;
 }
@@ -105,6 +110,12 @@ export async function openAppLink(
     const deadline = clock.monotonic() + timeoutMs;
     return { log: engine.log, service: name.slice(0, dot), subscription: name.slice(dot + 1), deadline };
   };
+  /** Any instance that is ready: it passes on what another must do. */
+  const askOne = async (service: string, method: string, body: unknown, deadline: number): Promise<unknown> => {
+    const member = registry.instances(service).find(({ beat, verdict }) => beat.ready && verdict === 'alive');
+    if (!member) throw new TandemError('UNAVAILABLE', `no instance of '${service}' is ready`);
+    return (await caller.send(member, method, body, { deadline })).body;
+  };
   return {
     async call(service, method, input, timeoutMs) {
       const { value } = await caller.call(service, method, input, { deadline: clock.monotonic() + timeoutMs });
@@ -145,8 +156,26 @@ export async function openAppLink(
       }
       return found;
     },
-    redrive: (subscription, limit, timeoutMs) =>
-      redrive({ ...lettersOf(subscription, timeoutMs), limit, clock, random }),
+    redrive(name, limit, timeoutMs) {
+      const { service, deadline, ...letters } = lettersOf(name, timeoutMs);
+      const resume = async (form: ResumeForm): Promise<void> =>
+        void (await askOne(service, '$event.resume', form, deadline));
+      return redrive({ ...letters, service, deadline, limit, resume, clock, random });
+    },
+    async parked(name, limit, timeoutMs) {
+      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const answers = await Promise.all(
+        registry
+          .instances(service)
+          .map(member => caller.send(member, '$event.parked', { subscription, limit }, { deadline })),
+      );
+      return answers.flatMap(({ body }) => body as readonly ParkedKey[]).slice(0, limit);
+    },
+    async discard(name, key, timeoutMs) {
+      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const form: ResumeForm = { subscription, key, discard: true };
+      return (await askOne(service, '$event.resume', form, deadline)) as boolean;
+    },
     async close() {
       probing.cancel();
       await publisher.close();

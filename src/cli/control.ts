@@ -14,6 +14,7 @@ import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import { systemRandom } from '../core/random.ts';
 import type { DeadLetter } from '../events/dead-letters.ts';
+import type { ParkedKey } from '../events/parking.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
 import type { PartitionView } from './app-link.ts';
@@ -38,6 +39,14 @@ export interface ControlMethods {
   $tables: {
     input: { readonly service: string | undefined; readonly timeoutMs: number };
     output: readonly PartitionView[];
+  };
+  $parked: {
+    input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
+    output: readonly ParkedKey[];
+  };
+  $discard: {
+    input: { readonly subscription: string; readonly key: string; readonly timeoutMs: number };
+    output: boolean;
   };
   $redrive: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };

@@ -179,6 +179,8 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
       },
       $deadLetters: ({ subscription, limit, timeoutMs }) => linked(link).deadLetters(subscription, limit, timeoutMs),
       $tables: ({ service, timeoutMs }) => linked(link).tables(service ?? undefined, timeoutMs),
+      $parked: ({ subscription, limit, timeoutMs }) => linked(link).parked(subscription, limit, timeoutMs),
+      $discard: ({ subscription, key, timeoutMs }) => linked(link).discard(subscription, key, timeoutMs),
       $redrive: ({ subscription, limit, timeoutMs }) => linked(link).redrive(subscription, limit, timeoutMs),
     });
     await supervisor.start(former);

@@ -24,7 +24,10 @@ export interface SubscriptionSpec<E, T, R, F> {
   readonly key?: keyof E & string;
   /** Tries before the event becomes a dead letter. Default 5. */
   readonly attempts?: number;
-  /** After a dead letter the key goes on. Nothing else is supported yet: `park` is refused with UNSUPPORTED. */
+  /**
+   * After a dead letter the key goes on (`skip`, default), or it waits with all its later events, in order, until it is
+   * redriven or the event is discarded (`park`): for when a later event makes no sense without the one before.
+   */
   readonly onDead?: 'skip' | 'park';
   /** Where a new subscription begins. Default `earliest`. */
   readonly from?: 'earliest' | 'latest';
@@ -92,24 +95,10 @@ export function contract<const N extends string, const M extends AnyMethods>(
           'INVALID',
           `service '${name}' implements methods that its contract lacks: ${unknown.join(', ')}`,
         );
-      checkSubscriptions(name, definition.subscriptions ?? {});
       return { kind: 'service', contract: self, definition };
     },
   };
   return self;
-}
-
-function checkSubscriptions(service: string, subscriptions: object): void {
-  for (const [name, { onDead }] of Object.entries<{ onDead?: unknown }>(
-    subscriptions as Record<string, { onDead?: unknown }>,
-  )) {
-    if (onDead === undefined || onDead === 'skip') continue;
-    throw new TandemError(
-      'UNSUPPORTED',
-      `subscription '${service}.${name}': onDead '${String(onDead)}' is not supported; use 'skip' and redrive its dead letters`,
-      { details: { use: 'skip' } },
-    );
-  }
 }
 
 const knownOptions = new Set([

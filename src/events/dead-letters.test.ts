@@ -70,6 +70,7 @@ const options = (log: Log) => ({
   clock,
   random,
   deadline: clock.monotonic() + 60_000,
+  resume: async () => assert.fail('nothing is parked'),
 });
 
 test('a redrive that fails before it removed the letters, and is repeated, brings each event once', async () => {
@@ -93,20 +94,13 @@ test('a limited redrive takes the oldest and leaves the others', async () => {
   assert.equal(await clock.complete(countDeadLetters(options(log))), 1);
 });
 
-test("onDead: 'park' is refused where the service is defined", () => {
-  const shop = contract('shop', {});
-  const define = (): unknown =>
-    shop.implement({ methods: {}, subscriptions: { book: { topic: orders, onDead: 'park', handler: () => {} } } });
-  assert.throws(define, { code: 'UNSUPPORTED' });
-});
-
 const nothing = silentMeter.counter('');
 const event = { source: 's', number: 1, key: 'k', body: pack({ id: 'k' }), at: 0, traceparent: undefined };
 
 function delivered(send: (form: DeliveryForm) => Promise<'handled' | 'dead'>, attempt = 1): Promise<boolean> {
   const never = new AbortController().signal;
   const fixed = { source: 'g', subscription, slots: new Slots(1), clock, random, logger: silentLogger };
-  const counters = { retried: nothing, died: nothing, handled: nothing };
+  const counters = { retried: nothing, died: nothing, handled: nothing, parked: nothing };
   const at = { generation: 1, position: 1, attempt };
   return deliver({ ...fixed, ...counters, send }, event, at, never, never);
 }

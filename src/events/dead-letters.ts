@@ -11,6 +11,7 @@ import type { Log } from '../log/engine.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { pack } from '../replication/codec.ts';
 import { bodyOf, decodeEvent, encodeEvent } from './event.ts';
+import type { ResumeForm } from './parking.ts';
 import { deadLetterTopic, topicLog } from './publisher.ts';
 import { TopicWriter } from './topic-writer.ts';
 
@@ -32,6 +33,8 @@ export interface DeadLetter {
   readonly number: number;
   /** Wall ms. */
   readonly at: number;
+  /** With `onDead: 'park'`: the key that waits, event included. */
+  readonly parked?: string;
 }
 
 /** A dead letter and where it lies. */
@@ -55,6 +58,8 @@ export interface DeadLetterOptions {
 export interface RedriveOptions extends DeadLetterOptions {
   /** Oldest first of each partition; default all that are there when it begins. */
   readonly limit?: number;
+  /** Lets the key of a parked letter go on, if this letter still holds it. */
+  readonly resume: (form: ResumeForm) => Promise<void>;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -103,6 +108,14 @@ export async function redrive(options: RedriveOptions): Promise<number> {
   const writers = new Map<string, TopicWriter>();
   let sent = 0;
   const send = async ({ log: from, letter, source, number }: StoredLetter): Promise<void> => {
+    if (letter.parked !== undefined) {
+      await options.resume({
+        subscription: options.subscription,
+        key: letter.parked,
+        dead: { source: letter.source, number: letter.number },
+      });
+      return;
+    }
     if (!('event' in letter)) {
       throw new TandemError('UNSUPPORTED', `the letter of ${letter.source} ${letter.number} does not hold its event`);
     }

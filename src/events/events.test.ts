@@ -107,6 +107,7 @@ test('a redriven dead letter reaches its own subscription once more and no other
     clock,
     random,
     deadline: clock.monotonic() + 60_000,
+    resume: async () => assert.fail('nothing is parked'),
   };
   assert.equal(await clock.complete(redrive(options)), 1);
   await cluster.until(async () => (await seen(cluster, 'a'))?.count === 3);

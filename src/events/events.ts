@@ -16,14 +16,16 @@ import type { Keyspace, Sender } from '../state/keyspace.ts';
 import { type CursorRow, mayReplace } from './cursor.ts';
 import { Floors } from './floors.ts';
 import { type Delivery, type FloorForm, Handling } from './handling.ts';
+import { type ParkedKey, parkedKeys, type ResumeForm, resume } from './parking.ts';
 import { topicLog } from './publisher.ts';
 import { Reader } from './reader.ts';
 import { Relay } from './relay.ts';
+import { Resuming } from './resuming.ts';
 import {
+  type DelivererOptions,
   type DeliveryFate,
   type DeliveryForm,
   deliver,
-  onDeadOf,
   Slots,
   type SubscriptionDefinition,
 } from './subscription.ts';
@@ -44,24 +46,29 @@ export interface EventsOptions {
 }
 
 export interface Events {
-  /** Answers `$event` and `$event.floor`. */
+  /** Answers `$event` and what begins with `$event.`. */
   readonly answer: Answerer;
   handles(method: string): boolean;
   /** Takes nothing more on, and waits up to `graceMs` for what is being handled. */
   close(graceMs?: number): Promise<void>;
 }
 
+/** Asks for parked keys of a subscription. */
+export interface ParkedForm {
+  readonly subscription: string;
+  readonly limit: number;
+}
+
 /** Deliveries of one subscription under way at once from one process: one slow subscription does not starve the others. */
 const deliveriesMax = 128;
 
-/** @throws UNSUPPORTED: a subscription asks for what this version cannot do. */
 export function openEvents(options: EventsOptions): Events {
   const { keyspace, engine, clock, random, logger, meter, service } = options;
-  for (const { onDead, name } of options.subscriptions) onDeadOf(onDead, `${service}.${name}`);
   const subscriptions = new Map(options.subscriptions.map(subscription => [subscription.name, subscription]));
   const slots = new Map(options.subscriptions.map(({ name }) => [name, new Slots(deliveriesMax)]));
   const handling = new Handling({ ...options, subscriptions });
   const relays = new Map<number, Relay>();
+  const resuming = new Map<number, Resuming>();
   const readers = new Map<string, { readonly partition: number; readonly reader: Reader }>();
   const closing = new Set<Promise<void>>();
   let closed = false;
@@ -104,6 +111,33 @@ export function openEvents(options: EventsOptions): Events {
       logger,
     });
 
+  const delivererOf = (subscription: SubscriptionDefinition): Omit<DelivererOptions, 'source' | 'send'> => {
+    const attributes = { topic: subscription.topic.name, subscription: `${service}.${subscription.name}` };
+    return {
+      subscription,
+      slots: slots.get(subscription.name)!,
+      clock,
+      random,
+      logger,
+      retried: meter.counter(metricNames.topicRetried, attributes),
+      handled: meter.counter(metricNames.topicHandled, attributes),
+      died: meter.counter(metricNames.topicDead, attributes),
+      parked: meter.counter(metricNames.topicParked, attributes),
+    };
+  };
+
+  const openResuming = (partition: number): Resuming => {
+    const parks = options.subscriptions.filter(({ onDead }) => onDead === 'park');
+    return new Resuming({
+      partition,
+      keyspace,
+      clock,
+      logger,
+      deliverers: new Map(parks.map(subscription => [subscription.name, delivererOf(subscription)])),
+      handle: (form, until, signal) => handling.run(form, until, signal),
+    });
+  };
+
   const openReader = (subscription: SubscriptionDefinition, topicPartition: number, partition: number): Reader => {
     const { topic } = subscription;
     const group = `${service}.${subscription.name}`;
@@ -112,20 +146,13 @@ export function openEvents(options: EventsOptions): Events {
     const byPartition = { ...attributes, partition: String(topicPartition) };
     let floors: Floors | undefined;
     const deliverer = {
+      ...delivererOf(subscription),
       source,
-      subscription,
-      slots: slots.get(subscription.name)!,
-      clock,
-      random,
-      logger,
       send: (form: DeliveryForm, until: number, cancel: AbortSignal) => {
         const target = keyspace.partitionOf(form.key);
         floors?.touch(target, form.number);
         return send<DeliveryFate>(target, '$event', form, until, cancel);
       },
-      retried: meter.counter(metricNames.topicRetried, attributes),
-      handled: meter.counter(metricNames.topicHandled, attributes),
-      died: meter.counter(metricNames.topicDead, attributes),
     };
     return new Reader({
       topicLog: topicLog(topic.name, topicPartition),
@@ -179,13 +206,32 @@ export function openEvents(options: EventsOptions): Events {
     return reply.body as R;
   };
 
-  const handle = (method: string, body: unknown, until: number, signal: AbortSignal): Promise<unknown> =>
-    method === '$event.floor'
-      ? handling.raiseFloor(body as FloorForm, until)
-      : handling.run(body as DeliveryForm, until, signal);
+  const handle = async (method: string, body: unknown, until: number, signal: AbortSignal): Promise<unknown> => {
+    if (method === '$event') return handling.run(body as DeliveryForm, until, signal);
+    if (method === '$event.floor') return handling.raiseFloor(body as FloorForm, until);
+    if (method === '$event.parked') return parkedHere(body as ParkedForm);
+    if (method === '$event.resume') return resumeKey(body as ResumeForm, until, signal);
+    throw new TandemError('NOT_FOUND', `events do not answer '${method}'`);
+  };
+
+  /** Parked keys of one subscription in the partitions that are written here. */
+  const parkedHere = ({ subscription, limit }: ParkedForm): readonly ParkedKey[] =>
+    [...resuming.keys()]
+      .flatMap(partition => parkedKeys(keyspace.system(partition), subscription, limit))
+      .slice(0, limit);
+
+  /** Whoever is asked; the writer of the key's partition does it. Answers whether the key was parked. */
+  const resumeKey = async (form: ResumeForm, until: number, signal: AbortSignal): Promise<boolean> => {
+    const partition = keyspace.partitionOf(form.key);
+    if (!keyspace.isWriter(partition)) return send(partition, '$event.resume', form, until, signal);
+    const found = await keyspace.system(partition).transact(undefined, tx => resume(tx, form), { deadline: until });
+    resuming.get(partition)?.wake();
+    return found;
+  };
 
   const starting = (partition: number): void => {
     if (!relays.has(partition)) relays.set(partition, openRelay(partition));
+    if (!resuming.has(partition)) resuming.set(partition, openResuming(partition));
     for (const subscription of subscriptions.values()) {
       for (let topicPartition = 0; topicPartition < subscription.topic.partitions; topicPartition++) {
         const source = sourceOf(service, subscription, topicPartition);
@@ -203,6 +249,9 @@ export function openEvents(options: EventsOptions): Events {
     const relay = relays.get(partition);
     relays.delete(partition);
     if (relay) track(relay.close());
+    const resumer = resuming.get(partition);
+    resuming.delete(partition);
+    if (resumer) track(resumer.close(graceMs));
     for (const [source, { partition: home, reader }] of readers) {
       if (home !== partition) continue;
       readers.delete(source);
@@ -217,7 +266,7 @@ export function openEvents(options: EventsOptions): Events {
   });
 
   return {
-    handles: method => method === '$event' || method === '$event.floor',
+    handles: method => method === '$event' || method.startsWith('$event.'),
     answer: async (incoming: Incoming): Promise<Reply> => ({
       body: (await handle(incoming.method, incoming.body, incoming.deadline, incoming.signal)) ?? null,
     }),

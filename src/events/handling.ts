@@ -10,6 +10,7 @@ import { validate } from '../core/schema.ts';
 import type { Keyspace, Scope } from '../state/keyspace.ts';
 import type { DeadLetter } from './dead-letters.ts';
 import { bodyOf, positionOf } from './event.ts';
+import { join, park, parkedKey } from './parking.ts';
 import { deadLetterTopic } from './publisher.ts';
 import type { DeliveryFate, DeliveryForm, SubscriptionDefinition } from './subscription.ts';
 
@@ -59,11 +60,38 @@ export class Handling {
     this.#running++;
     try {
       if (form.dead) return await this.#giveUp(form, subscription, partition, until);
+      const waits = await this.#waits(form, subscription, partition, until);
+      if (waits) return waits;
       await this.#handle(form, subscription, partition, until, signal);
       return 'handled';
     } finally {
       this.#running--;
     }
+  }
+
+  /** When its key is parked it is put behind those that wait, under its own id. @throws MOVED when the key was just resumed. */
+  async #waits(
+    form: DeliveryForm,
+    { onDead, name }: SubscriptionDefinition,
+    partition: number,
+    deadline: number,
+  ): Promise<DeliveryFate | undefined> {
+    if (onDead !== 'park' || form.parked) return undefined;
+    const system = this.#options.keyspace.system(partition);
+    if (!parkedKey(system, name, form.key)) return undefined;
+    // What came before, and was done or has joined then, is not run again.
+    let fate: DeliveryFate = 'handled';
+    await system.transact(
+      requestOf(form),
+      tx => {
+        // Nothing is stored then, and the delivery comes again.
+        if (!join(tx, name, form.key, form.event))
+          throw new TandemError('MOVED', `key '${form.key}' of '${name}' is not parked any more`);
+        fate = 'parked';
+      },
+      { deadline },
+    );
+    return fate;
   }
 
   async raiseFloor(floor: FloorForm, until: number): Promise<void> {
@@ -119,7 +147,7 @@ export class Handling {
   /** Under the delivery's own id: if a try did succeed after all, this changes nothing, and the event counts as handled. */
   async #giveUp(
     form: DeliveryForm,
-    { topic, name }: SubscriptionDefinition,
+    { topic, name, onDead }: SubscriptionDefinition,
     partition: number,
     deadline: number,
   ): Promise<DeliveryFate> {
@@ -135,6 +163,7 @@ export class Handling {
       source,
       number,
       at: clock.now(),
+      ...(onDead === 'park' ? { parked: form.key } : {}),
     };
     // a letter holds the event and a little more, and must fit an entry like everything else
     const fits = event.body.length < limits.entryBytesMax - 65_536;
@@ -144,6 +173,7 @@ export class Handling {
     await keyspace.system(partition).transact(
       requestOf(form),
       tx => {
+        if (onDead === 'park') park(tx, form, letter.error);
         tx.emit(to, form.key, body);
         fate = 'dead';
       },

@@ -36,12 +36,14 @@ export interface DeliveryForm {
   readonly key: string;
   readonly attempt: number;
   readonly event: StoredEvent;
+  /** It waited with its key, which was resumed (`onDead: 'park'`). */
+  readonly parked?: true;
   /** Set when this delivery is being given up: why. */
   readonly dead?: { readonly code: string; readonly message: string };
 }
 
-/** What became of a delivery: done by its handler, or stored as a dead letter. */
-export type DeliveryFate = 'handled' | 'dead';
+/** What became of a delivery: done by its handler, stored as a dead letter, or put behind others of its parked key. */
+export type DeliveryFate = 'handled' | 'dead' | 'parked';
 
 export interface DelivererOptions {
   /** Group and topic partition: `order-mails.notify:order.shipped:3`. */
@@ -55,6 +57,7 @@ export interface DelivererOptions {
   readonly retried: Counter;
   readonly died: Counter;
   readonly handled: Counter;
+  readonly parked: Counter;
   /** Deliveries of this subscription under way at once in this process; the rest wait. */
   readonly slots: Slots;
 }
@@ -75,7 +78,7 @@ export async function deliver(
   cancel: AbortSignal,
 ): Promise<boolean> {
   const { subscription, clock, random, logger, slots } = options;
-  const source = `${options.source}/${at.generation}`;
+  const source = deliverySource(options.source, at);
   const delivery = {
     subscription: subscription.name,
     source,
@@ -97,6 +100,7 @@ export async function deliver(
       const form: DeliveryForm = dead ? { ...delivery, attempt, dead } : { ...delivery, attempt };
       const fate = await unlessAborted(options.send(form, clock.monotonic() + handlerTimeoutMs, cancel), cancel);
       if (fate === 'dead') options.died.add(1);
+      else if (fate === 'parked') options.parked.add(1);
       else options.handled.add(1);
       return true;
     } catch (cause) {
@@ -121,6 +125,11 @@ export async function deliver(
     if (waitMs > 0) await sleep(clock, waitMs, signal);
   }
   return false;
+}
+
+/** Names the deliveries of one generation: their ids are forgotten together. */
+export function deliverySource(source: string, { generation }: Pick<EventPlace, 'generation'>): string {
+  return `${source}/${generation}`;
 }
 
 /** Places the handler: the topic's own key unless the subscription names another field. @throws CORRUPT */
@@ -166,14 +175,4 @@ export function attemptsMaxOf(attempts: number | undefined): number {
   const max = attempts ?? limits.eventAttemptsMax;
   if (Number.isInteger(max) && max >= 1) return max;
   throw new TandemError('INVALID', `attempts: ${attempts} is not a whole number of at least 1`);
-}
-
-/** @throws UNSUPPORTED */
-export function onDeadOf(onDead: 'skip' | 'park' | undefined, subscription: string): 'skip' {
-  if (onDead === undefined || onDead === 'skip') return 'skip';
-  throw new TandemError(
-    'UNSUPPORTED',
-    `subscription '${subscription}' asks for onDead: '${onDead}', which this version cannot do; use 'skip' and redrive its dead letters`,
-    { details: { use: 'skip' } },
-  );
 }

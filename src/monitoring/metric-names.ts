@@ -25,6 +25,8 @@ export const metricNames = {
   topicHandled: 'tandem.event.handled',
   /** Counter {topic, subscription}: tries of events that failed and were tried again. */
   topicRetried: 'tandem.event.retried',
+  /** Counter {topic, subscription}: events put behind a parked key. */
+  topicParked: 'tandem.event.parked',
   /** Gauge {topic, subscription, partition}: 1 while an entry that cannot be read holds a subscription up. */
   topicStopped: 'tandem.topic.stopped',
 } as const;
@@ -40,6 +42,7 @@ export const metricHelp: Readonly<Record<string, string>> = {
   [metricNames.topicDead]: 'Events that a subscription gave up as dead letters.',
   [metricNames.topicHandled]: 'Events that a subscription has handled.',
   [metricNames.topicRetried]: 'Tries of events that failed and were tried again.',
+  [metricNames.topicParked]: 'Events that wait because an earlier one of their key was given up.',
   [metricNames.topicStopped]: '1 while an entry that cannot be read holds a subscription up.',
   'tandem.process.start': 'Start of the process in seconds since 1970.',
   'tandem.process.memory': 'Resident memory.',
