@@ -8,8 +8,10 @@ import { linkDialer } from '../communication/link-dialer.ts';
 import { every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
+import { positionAt, type RangeOptions } from '../events/log-range.ts';
 import type { ParkedKey, ResumeForm } from '../events/parking.ts';
-import { Publisher, unknownTopic } from '../events/publisher.ts';
+import { Publisher, topicLog, unknownTopic } from '../events/publisher.ts';
+import type { ReplayForm } from '../events/replay.ts';
 import type { Member, Verdict } from '../failure-detection/beat.ts';
 import type { Log } from '../log/engine.ts';
 import { reachEngine } from '../log/reach-engine.ts';
@@ -43,6 +45,12 @@ export interface AppLink {
   deadLetters(subscription: string, limit: number, timeoutMs: number): Promise<readonly DeadLetter[]>;
   /** Keys of `service.subscription` that wait because an event of theirs was given up, up to `limit`. */
   parked(subscription: string, limit: number, timeoutMs: number): Promise<readonly ParkedKey[]>;
+  /** Lets a group read its topic again, from `from` on in each partition, or in one. Answers where each begins. */
+  replay(
+    subscription: string,
+    from: 'earliest' | { readonly position: number; readonly partition: number } | { readonly atMs: number },
+    timeoutMs: number,
+  ): Promise<readonly { readonly partition: number; readonly from: number; readonly events: number }[]>;
   /** Drops the event that holds up a parked key; those behind it go on. False when the key is not parked. */
   discard(subscription: string, key: string, timeoutMs: number): Promise<boolean>;
   /** Sends up to `limit` of them into their topic again, or lets their parked keys go on; answers how many. */
@@ -171,6 +179,24 @@ export async function openAppLink(
       );
       return answers.flatMap(({ body }) => body as readonly ParkedKey[]).slice(0, limit);
     },
+    async replay(name, from, timeoutMs) {
+      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const descriptor = registry.descriptor(service)!;
+      const topic = descriptor.subscriptions.find(each => each.name === subscription)!.topic;
+      const count = descriptor.topics.find(each => each.name === topic)!.partitions;
+      const wanted = typeof from === 'object' && 'position' in from ? [from.partition] : [...Array(count).keys()];
+      const begun: { partition: number; from: number; events: number }[] = [];
+      for (const partition of wanted) {
+        const at = { log: engine.log, topicLog: topicLog(topic, partition), deadline };
+        const start = await startOf(at, from);
+        // Nothing was ever published there.
+        if (start === undefined) continue;
+        const form: ReplayForm = { subscription, topicPartition: partition, from: start.from };
+        await askOne(service, '$event.replay', form, deadline);
+        begun.push({ partition, ...start });
+      }
+      return begun;
+    },
     async discard(name, key, timeoutMs) {
       const { service, subscription, deadline } = lettersOf(name, timeoutMs);
       const form: ResumeForm = { subscription, key, discard: true };
@@ -184,6 +210,28 @@ export async function openAppLink(
       await dialer.close();
     },
   };
+}
+
+/** Where a replay begins in one topic partition, and how many entries lie from there on; undefined when there is none. */
+async function startOf(
+  at: RangeOptions,
+  from: Parameters<AppLink['replay']>[1],
+): Promise<{ from: number; events: number } | undefined> {
+  const info = await at.log.info(at.topicLog, { deadline: at.deadline }).catch(cause => {
+    if (TandemError.from(cause).code === 'NOT_FOUND') return undefined;
+    throw cause;
+  });
+  if (!info) return undefined;
+  const { first, tail } = info;
+  let position = first;
+  if (from !== 'earliest') position = 'atMs' in from ? await positionAt(at, from.atMs) : from.position;
+  if (first > 1 && position === first && typeof from === 'object' && 'atMs' in from)
+    throw new TandemError(
+      'NOT_FOUND',
+      `${at.topicLog} begins after ${new Date(from.atMs).toISOString()}: what lies before was dropped by its retention; to go on with what is kept: --from earliest`,
+      { details: { first } },
+    );
+  return { from: position, events: Math.max(0, tail - position + 1) };
 }
 
 async function partitionView(

@@ -17,7 +17,7 @@ import type { DeadLetter } from '../events/dead-letters.ts';
 import type { ParkedKey } from '../events/parking.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
-import type { PartitionView } from './app-link.ts';
+import type { AppLink, PartitionView } from './app-link.ts';
 
 export interface ControlMethods {
   $ps: {
@@ -43,6 +43,14 @@ export interface ControlMethods {
   $parked: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
     output: readonly ParkedKey[];
+  };
+  $replay: {
+    input: {
+      readonly subscription: string;
+      readonly from: Parameters<AppLink['replay']>[1];
+      readonly timeoutMs: number;
+    };
+    output: Awaited<ReturnType<AppLink['replay']>>;
   };
   $discard: {
     input: { readonly subscription: string; readonly key: string; readonly timeoutMs: number };

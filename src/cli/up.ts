@@ -180,6 +180,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
       $deadLetters: ({ subscription, limit, timeoutMs }) => linked(link).deadLetters(subscription, limit, timeoutMs),
       $tables: ({ service, timeoutMs }) => linked(link).tables(service ?? undefined, timeoutMs),
       $parked: ({ subscription, limit, timeoutMs }) => linked(link).parked(subscription, limit, timeoutMs),
+      $replay: ({ subscription, from, timeoutMs }) => linked(link).replay(subscription, from, timeoutMs),
       $discard: ({ subscription, key, timeoutMs }) => linked(link).discard(subscription, key, timeoutMs),
       $redrive: ({ subscription, limit, timeoutMs }) => linked(link).redrive(subscription, limit, timeoutMs),
     });

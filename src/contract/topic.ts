@@ -1,4 +1,6 @@
 /** A named, durable, ordered sequence of events of one shape; order holds per key. Topics change by addition only. */
+import { type Duration, durationMs } from '../core/duration.ts';
+import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { AnySchema, Out } from '../core/schema.ts';
 import type { Scalar } from './method.ts';
@@ -12,6 +14,8 @@ export interface Topic<E = any> {
   /** The field of the event that orders it. */
   readonly key: string;
   readonly partitions: number;
+  /** How long and how much of it is kept, per partition; Infinity without a bound. */
+  readonly retention: { readonly ageMs: number; readonly bytes: number };
   /** Carries the type only; never set. */
   readonly __event?: E;
 }
@@ -20,10 +24,28 @@ export interface TopicOptions<S> {
   readonly key: Scalar<Out<S>>;
   /** Parallelism of readers; fixed once the topic has data. Default 8. */
   readonly partitions?: number;
+  /**
+   * What is kept of each partition: events are dropped past `age` (default 7 days; `'forever'`) and, the oldest first, beyond
+   * `bytes` (default without a bound), whether every group has read them or not: a group that is behind stops, and says so.
+   * Enforced each minute by the services that subscribe. Dead letters are kept until they are redriven.
+   */
+  readonly retention?: { readonly age?: Duration | 'forever'; readonly bytes?: number };
 }
 
 /** @throws INVALID on a bad name: lower case words joined by dots or dashes. */
 export function topic<S extends AnySchema>(name: string, schema: S, options: TopicOptions<S>): Topic<Out<S>> {
   checkName('topic', name);
-  return { kind: 'topic', name, schema, key: options.key, partitions: options.partitions ?? limits.topicPartitions };
+  const { key, partitions = limits.topicPartitions, retention } = options;
+  return { kind: 'topic', name, schema, key, partitions, retention: retentionOf(name, retention) };
+}
+
+function retentionOf(name: string, { age, bytes }: TopicOptions<AnySchema>['retention'] = {}): Topic['retention'] {
+  const fallback = name.startsWith('dead.') ? Number.POSITIVE_INFINITY : limits.topicRetentionMs;
+  const ageMs = age === undefined ? fallback : age === 'forever' ? Number.POSITIVE_INFINITY : durationMs(age);
+  if (ageMs <= 0 || (bytes !== undefined && !(bytes > 0)))
+    throw new TandemError(
+      'INVALID',
+      `topic '${name}': retention keeps nothing; give an age or a number of bytes above 0`,
+    );
+  return { ageMs, bytes: bytes ?? Number.POSITIVE_INFINITY };
 }

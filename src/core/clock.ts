@@ -67,3 +67,9 @@ export function every(clock: Clock, intervalMs: number, task: () => unknown): Ti
 export function isoTime(wallMs: number): string {
   return new Date(wallMs).toISOString();
 }
+
+/** Wall ms of an ISO 8601 time; undefined when the text is none. */
+export function timeOf(text: string): number | undefined {
+  const ms = Date.parse(text);
+  return Number.isFinite(ms) ? ms : undefined;
+}

@@ -48,6 +48,8 @@ export const limits = {
   replicas: 3,
   /** Partitions of a topic when it names none. */
   topicPartitions: 8,
+  /** How long a topic keeps its events when it does not say so itself: long enough to mend a service over a weekend and a week. */
+  topicRetentionMs: 604_800_000,
   /** Tries of an event before it becomes a dead letter. */
   eventAttemptsMax: 5,
 } as const;

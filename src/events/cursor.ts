@@ -14,6 +14,8 @@ export interface CursorRow {
   readonly sources: Readonly<Record<string, number>>;
   /** State partitions that may keep delivery ids of events up to `position`: a floor must still reach them. */
   readonly touched?: readonly number[];
+  /** Generations before a replay, whose ids are to be forgotten before the first event of this one. */
+  readonly retired?: readonly number[];
   /** Readers that began here and ended uncleanly before the cursor moved: the sign of an event that kills its process. */
   readonly starts?: number;
   /** The event that a careful reader (one at a time, after such a sign) is handling, and which try it is. */

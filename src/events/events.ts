@@ -20,7 +20,9 @@ import { type ParkedKey, parkedKeys, type ResumeForm, resume } from './parking.t
 import { topicLog } from './publisher.ts';
 import { Reader } from './reader.ts';
 import { Relay } from './relay.ts';
+import { checkReplay, type ReplayForm, replayed } from './replay.ts';
 import { Resuming } from './resuming.ts';
+import { openRetention } from './retention.ts';
 import {
   type DelivererOptions,
   type DeliveryFate,
@@ -70,6 +72,11 @@ export function openEvents(options: EventsOptions): Events {
   const relays = new Map<number, Relay>();
   const resuming = new Map<number, Resuming>();
   const readers = new Map<string, { readonly partition: number; readonly reader: Reader }>();
+  const retention = openRetention({
+    ...options,
+    topics: options.subscriptions.map(({ topic }) => topic),
+    log: engine.log,
+  });
   const closing = new Set<Promise<void>>();
   let closed = false;
 
@@ -164,13 +171,11 @@ export function openEvents(options: EventsOptions): Events {
         const stored = keyspace.system(partition).get('$cursor', source) as CursorRow | undefined;
         const begin = stored ?? (await first());
         const row = stored ?? (await update<CursorRow>(partition, '$cursor', source, now => now ?? begin));
+        for (const generation of row.retired ?? []) await fence(`${source}/${generation}`);
         floors?.close();
         const floorSource = `${source}/${row.generation}`;
         floors = new Floors({
-          raise: (target, number) => {
-            const floor: FloorForm = { partition: target, source: floorSource, number };
-            return send(target, '$event.floor', floor, deadline(), new AbortController().signal);
-          },
+          raise: (target, number) => raiseFloor({ partition: target, source: floorSource, number }),
           touched: row.touched ?? [],
           clock,
           logger,
@@ -192,6 +197,15 @@ export function openEvents(options: EventsOptions): Events {
     });
   };
 
+  const raiseFloor = (floor: FloorForm): Promise<void> =>
+    send(floor.partition, '$event.floor', floor, deadline(), new AbortController().signal);
+
+  /** No delivery of `source` has an effect any more. Anywhere: which partitions it reached since the cursor was stored last nobody knows. */
+  const fence = async (source: string): Promise<void> => {
+    for (let partition = 0; partition < keyspace.partitions; partition++)
+      await raiseFloor({ partition, source, number: Number.MAX_SAFE_INTEGER });
+  };
+
   /** To the writer of the partition: here, or over the link. */
   const send = async <R>(
     partition: number,
@@ -209,9 +223,31 @@ export function openEvents(options: EventsOptions): Events {
   const handle = async (method: string, body: unknown, until: number, signal: AbortSignal): Promise<unknown> => {
     if (method === '$event') return handling.run(body as DeliveryForm, until, signal);
     if (method === '$event.floor') return handling.raiseFloor(body as FloorForm, until);
+    if (method === '$event.replay') return replay(body as ReplayForm, until, signal);
     if (method === '$event.parked') return parkedHere(body as ParkedForm);
     if (method === '$event.resume') return resumeKey(body as ResumeForm, until, signal);
     throw new TandemError('NOT_FOUND', `events do not answer '${method}'`);
+  };
+
+  /** Whoever is asked; the writer of the cursor's partition does it. */
+  const replay = async (form: ReplayForm, until: number, signal: AbortSignal): Promise<unknown> => {
+    const subscription = subscriptions.get(form.subscription);
+    if (!subscription) throw new TandemError('MOVED', `this instance has no subscription '${form.subscription}'`);
+    const source = sourceOf(service, subscription, form.topicPartition);
+    const partition = keyspace.partitionOf(source);
+    if (!keyspace.isWriter(partition)) return send(partition, '$event.replay', form, until, signal);
+    const topic = topicLog(subscription.topic.name, form.topicPartition);
+    checkReplay(topic, form.from, await engine.log.info(topic, { deadline: until }));
+    const before = readers.get(source)?.reader;
+    readers.delete(source);
+    try {
+      // What it handles now is dropped: it comes again.
+      await before?.close(0);
+      await update<CursorRow>(partition, '$cursor', source, stored => replayed(stored, form.from));
+    } finally {
+      if (!closed && keyspace.isWriter(partition)) starting(partition);
+    }
+    return null;
   };
 
   /** Parked keys of one subscription in the partitions that are written here. */
@@ -272,6 +308,7 @@ export function openEvents(options: EventsOptions): Events {
     }),
     close: async graceMs => {
       closed = true;
+      retention.close();
       unsubscribe();
       for (const partition of [...relays.keys()]) stopping(partition, graceMs);
       await Promise.allSettled([...closing]);

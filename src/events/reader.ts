@@ -133,7 +133,12 @@ export class Reader {
         const { logger, group, stopped } = this.#options;
         stopped.set(1);
         const record = { topicLog, group, after: cursor.lastTaken, code, message };
-        logger.error('a subscription is stopped: the next event cannot be read, and none is skipped', record);
+        logger.error(
+          code === 'NOT_FOUND'
+            ? `a subscription is stopped: events that it has not read were dropped by the topic's retention; to go on with what is kept: tandem topic replay ${group} --from earliest`
+            : 'a subscription is stopped: the next event cannot be read, and none is skipped',
+          record,
+        );
       }
       throw cause;
     } finally {
@@ -145,8 +150,19 @@ export class Reader {
   async #firstRow(): Promise<CursorRow> {
     const { from, log, topicLog, clock } = this.#options;
     const deadline = clock.monotonic() + limits.engineTimeoutMs;
-    const position = from === 'latest' ? await log.barrier(topicLog, { deadline }) : 0;
+    const position = from === 'latest' ? await log.barrier(topicLog, { deadline }) : await this.#earliest(deadline);
     return { position, generation: 1, sources: {} };
+  }
+
+  /** Before the first event that is kept. */
+  async #earliest(deadline: number): Promise<number> {
+    const { log, topicLog } = this.#options;
+    try {
+      return (await log.info(topicLog, { deadline })).first - 1;
+    } catch (cause) {
+      if (TandemError.from(cause).code === 'NOT_FOUND') return 0;
+      throw cause;
+    }
   }
 
   /** @throws CORRUPT when the entry cannot be decoded; nothing of it is taken then. */

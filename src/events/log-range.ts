@@ -1,0 +1,49 @@
+/** Where in a topic partition a time or an amount of bytes begins: found by reading on from the first event that is kept. */
+import type { Log } from '../log/engine.ts';
+import { decodeEvent } from './event.ts';
+
+const readBytes = 1_048_576;
+/** The first look: mostly nothing is to be passed over. */
+const lookBytes = 1024;
+
+export interface RangeOptions {
+  readonly log: Log;
+  readonly topicLog: string;
+  /** Absolute, monotonic ms. */
+  readonly deadline: number;
+}
+
+/**
+ * Position of the first event that was stamped at `atMs` (wall ms) or later; the one behind the tail when there is none. A
+ * source that was cut off sends older events late, so times do not only grow along a log: nothing but looking at all tells.
+ */
+export async function positionAt({ log, topicLog, deadline }: RangeOptions, atMs: number): Promise<number> {
+  const { first, tail } = await log.info(topicLog, { deadline });
+  for (let next = first; next <= tail; ) {
+    const entries = await log.read(topicLog, next, next === first ? lookBytes : readBytes, { deadline });
+    if (entries.length === 0) break;
+    for (const { position, body } of entries) {
+      // What a barrier left.
+      if (body.length > 0 && decodeEvent(body).at >= atMs) return position;
+      next = position + 1;
+    }
+  }
+  return tail + 1;
+}
+
+/** Position from which on at most `bytes` are kept. */
+export async function positionOfLast({ log, topicLog, deadline }: RangeOptions, bytes: number): Promise<number> {
+  const info = await log.info(topicLog, { deadline });
+  let over = info.bytes - bytes;
+  let next = info.first;
+  while (over > 0 && next <= info.tail) {
+    const entries = await log.read(topicLog, next, readBytes, { deadline });
+    if (entries.length === 0) break;
+    for (const { position, body } of entries) {
+      if (over <= 0) break;
+      over -= body.length;
+      next = position + 1;
+    }
+  }
+  return next;
+}

@@ -1,0 +1,70 @@
+/**
+ * Drops old events of the topics that a service subscribes to: past their age, or beyond the bytes that a partition of the
+ * topic may hold. As in Kafka it asks no reader: a group that has not read them by then is stopped and says so. Whichever
+ * instance writes the state partition that a topic partition's name falls into does it; several services of one topic do
+ * the same work twice, which is harmless.
+ */
+import type { Topic } from '../contract/topic.ts';
+import { type Clock, every } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
+import type { Logger } from '../core/logger.ts';
+import type { Log } from '../log/engine.ts';
+import type { Keyspace } from '../state/keyspace.ts';
+import { positionAt, positionOfLast } from './log-range.ts';
+import { topicLog } from './publisher.ts';
+
+/** Between two looks. An event may live so much longer than it must. */
+export const retentionIntervalMs = 60_000;
+
+export interface RetentionOptions {
+  readonly topics: readonly Topic[];
+  readonly keyspace: Pick<Keyspace, 'partitionOf' | 'isWriter'>;
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export function openRetention(options: RetentionOptions): { close(): void } {
+  const { topics, keyspace, log, clock, logger } = options;
+  const bounded = [...new Map(topics.map(topic => [topic.name, topic])).values()].filter(
+    ({ retention }) => retention.ageMs < Number.POSITIVE_INFINITY || retention.bytes < Number.POSITIVE_INFINITY,
+  );
+  const look = async (): Promise<void> => {
+    for (const { name, partitions, retention } of bounded) {
+      for (let partition = 0; partition < partitions; partition++) {
+        const topic = topicLog(name, partition);
+        if (!keyspace.isWriter(keyspace.partitionOf(topic))) continue;
+        await enforce(
+          { log, topicLog: topic, deadline: clock.monotonic() + limits.engineTimeoutMs },
+          retention,
+          clock,
+          logger,
+        ).catch(cause => {
+          const { code, message } = TandemError.from(cause);
+          // A topic without a first event has no log yet.
+          if (code !== 'NOT_FOUND')
+            logger.warn('old events could not be dropped; tried again', { topic, code, message });
+        });
+      }
+    }
+  };
+  const timer = every(clock, retentionIntervalMs, look);
+  return { close: () => timer.cancel() };
+}
+
+async function enforce(
+  at: { readonly log: Log; readonly topicLog: string; readonly deadline: number },
+  { ageMs, bytes }: Topic['retention'],
+  clock: Clock,
+  logger: Logger,
+): Promise<void> {
+  const { log, deadline } = at;
+  const { first } = await log.info(at.topicLog, { deadline });
+  const byAge = ageMs < Number.POSITIVE_INFINITY ? await positionAt(at, clock.now() - ageMs) : first;
+  const byBytes = bytes < Number.POSITIVE_INFINITY ? await positionOfLast(at, bytes) : first;
+  const before = Math.max(byAge, byBytes);
+  if (before <= first) return;
+  await log.trim(at.topicLog, before, { deadline });
+  logger.info('old events were dropped', { topicLog: at.topicLog, from: first, before });
+}
