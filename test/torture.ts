@@ -164,7 +164,7 @@ export async function torture({
         const counted = (value as { n: number; by: string } | null | undefined) ?? { n: 0, by: '' };
         end(outcome, counted.n);
         // An eventual read promises one order only: it is a session of its own.
-        if (outcome === 'ok') see('read', level === 'eventual' ? id : session, counted);
+        if (outcome === 'ok') see('read', level === 'eventual' ? `${id} alone` : session, counted);
       }
       if (random.next() < 0.05) {
         api = createClient({ url });
