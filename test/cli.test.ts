@@ -34,6 +34,7 @@ import { contract, error, table, topic } from 'tandem';
 import * as z from 'zod';
 const Line = z.object({ sku: z.string(), qty: z.number() });
 export const delivered = topic('stock.delivered', Line, { key: 'sku', partitions: 2 });
+export const moved = topic('stock.moved', Line, { key: 'sku', partitions: 2 });
 export const stock = contract('stock', {
   get: { key: 'sku', consistency: 'strong', input: z.object({ sku: z.string() }), output: z.number() },
   take: { key: 'sku', input: Line, output: z.number(), errors: { outOfStock: error(409, z.object({ left: z.number() })) } },
@@ -57,6 +58,15 @@ export default stock.implement({
       handler: ({ sku, qty }, ctx) => {
         if (existsSync(process.env.GATE_SHUT)) throw new Error('the gate is shut');
         return ctx.transact(tx => tx.shelf.put(sku, { qty: (tx.shelf.get(sku)?.qty ?? 0) + qty }));
+      },
+    },
+    move: {
+      topic: moved,
+      attempts: 1,
+      onDead: 'park',
+      handler: ({ sku, qty }, ctx) => {
+        if (qty < 0 && existsSync(process.env.GATE_SHUT)) throw new Error('the gate is shut');
+        return ctx.transact(tx => tx.shelf.put(sku, { qty: (tx.shelf.get(sku)?.qty ?? 0) * 10 + Math.abs(qty) }));
       },
     },
   },
@@ -206,6 +216,48 @@ test('a published event takes effect; one that is given up is shown, and redrive
   await until('the redriven delivery to be on the shelf', async () => (await stockOf('C')) === 7);
   assert.match(await plain(0, 'topic', 'redrive', 'stock.arrive'), /Sent 0 events/);
   assert.match(await plain(0, 'topic', 'dead', 'stock.arrive'), /no dead letters/);
+});
+
+test('a parked key waits until it is redriven or discarded, and a replay brings all again', async () => {
+  const stockOf = (sku: string): Promise<unknown> => json(0, 'call', 'stock.get', JSON.stringify({ sku }));
+  const move = (sku: string, qty: number): Promise<string> =>
+    plain(0, 'topic', 'publish', 'stock.moved', JSON.stringify({ sku, qty }));
+  const parked = async (count: number): Promise<boolean> => {
+    const { keys } = await json<{ keys: { next: number }[] }>(0, 'topic', 'parked', 'stock.move');
+    return keys.reduce((sum, { next }) => sum + next, 0) === count;
+  };
+  writeFileSync(gateShut, '');
+  for (const qty of [1, -2, 3]) await move('M', qty);
+  await until('the failed event and the one behind it to wait', () => parked(2));
+  assert.equal(await stockOf('M'), 1);
+  assert.match(
+    await plain(0, 'topic', 'parked', 'stock.move'),
+    /M {2}2 events {2}INTERNAL: the gate is shut\n1 parked/,
+  );
+  rmSync(gateShut);
+  assert.match(await plain(0, 'topic', 'redrive', 'stock.move'), /Sent 1 event/);
+  await until('the key to have gone on in order', async () => (await stockOf('M')) === 123);
+
+  writeFileSync(gateShut, '');
+  for (const qty of [-4, 5]) await move('N', qty);
+  await until('another key to wait', () => parked(2));
+  assert.deepEqual(await json(0, 'topic', 'discard', 'stock.move', 'N'), {
+    subscription: 'stock.move',
+    key: 'N',
+    discarded: true,
+  });
+  await until('what waited behind the discarded event', async () => (await stockOf('N')) === 5);
+  assert.match(await plain(1, 'topic', 'discard', 'stock.move', 'N'), /is not parked/);
+  assert.match(await plain(2, 'topic', 'discard', 'stock.move'), /needs more/);
+  rmSync(gateShut);
+
+  assert.match(await plain(2, 'topic', 'replay', 'stock.move'), /needs --from/);
+  assert.match(await plain(2, 'topic', 'replay', 'stock.move', '--from', '1'), /name it with --partition/);
+  assert.match(await plain(2, 'topic', 'replay', 'stock.move', '--from', 'noon'), /is no time/);
+  const { events } = await json<{ events: number }>(0, 'topic', 'replay', 'stock.move', '--from', 'earliest');
+  assert.equal(events, 5);
+  await until('all to have come again', async () => (await stockOf('M')) === 123_123 && (await stockOf('N')) === 545);
+  assert.match(await plain(0, 'topic', 'replay', 'stock.move', '--from', '1m'), /reads 5 events again/);
 });
 
 test('logs shows the records of all or of one, follows new ones, and ends at Ctrl-C', async () => {

@@ -5,7 +5,7 @@
 import type { Host } from '../app/host.ts';
 import { openPeer } from '../app/peer.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
-import { every } from '../core/clock.ts';
+import { every, isoTime } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
 import { positionAt, type RangeOptions } from '../events/log-range.ts';
@@ -228,7 +228,7 @@ async function startOf(
   if (first > 1 && position === first && typeof from === 'object' && 'atMs' in from)
     throw new TandemError(
       'NOT_FOUND',
-      `${at.topicLog} begins after ${new Date(from.atMs).toISOString()}: what lies before was dropped by its retention; to go on with what is kept: --from earliest`,
+      `${at.topicLog} begins after ${isoTime(from.atMs)}: what lies before was dropped by its retention; to go on with what is kept: --from earliest`,
       { details: { first } },
     );
   return { from: position, events: Math.max(0, tail - position + 1) };
