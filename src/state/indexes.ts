@@ -159,6 +159,6 @@ function printOf(codecs: Codecs): string {
   const parts: string[] = [];
   for (const [name, codec] of codecs)
     for (const [index, of] of Object.entries(codec.indexes))
-      parts.push(`${indexTable(name, index)} ${hash('sha256', String(of), 'hex').slice(0, 16)}`);
+      parts.push(`${indexTable(name, index)} ${hash('sha256', `${of} ${codec.shape}`, 'hex').slice(0, 16)}`);
   return parts.length === 0 ? '' : ` ${parts.sort().join(' ')} `;
 }

@@ -38,7 +38,7 @@ export function readPage<V>(store: ReplicaStore, codec: RowCodec<V>, range: Rang
   let size = 0;
   let more = false;
   const take = (key: string, bytes: Uint8Array | undefined): boolean => {
-    const value = bytes && codec.decode(bytes, time);
+    const value = bytes && codec.decode(bytes, time, key);
     if (value !== undefined) rows.push([key, value]);
     size += bytes?.length ?? 0;
     more = rows.length >= limit || (size >= pageBytesMax && rows.length > 0);

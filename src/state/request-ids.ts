@@ -16,6 +16,18 @@ const floors = '$floor';
 /** Rows forgotten per entry: more than come in with a usual one, few enough to stay unnoticed. */
 const forgottenPerEntry = 64;
 
+/** Longest request id in bytes: it is the key of a row. */
+const idBytesMax = 512;
+
+/** @throws INVALID for one that no store could keep. */
+export function checkRequestId(id: string): void {
+  if (Buffer.byteLength(id) <= idBytesMax && id.isWellFormed()) return;
+  throw new TandemError(
+    'INVALID',
+    `an idempotency key, with the step of its transaction, is text of at most ${idBytesMax} bytes; use its hash`,
+  );
+}
+
 /** What a request has already come to; undefined when it is new. */
 export interface Found {
   readonly value: unknown;

@@ -19,6 +19,7 @@ import type { Partition } from './partition.ts';
 import { merged, type PageOf, pages, type Range, type RowOf, readPage } from './queries.ts';
 import { untilFresh } from './reads.ts';
 import type { RemoteReads } from './remote-reads.ts';
+import { checkRequestId } from './request-ids.ts';
 import type { RowCodec, TableCodec } from './table-codec.ts';
 import { checkIndex, checkKey, userTx } from './tx.ts';
 import { Bell } from './watch.ts';
@@ -75,6 +76,7 @@ export class CallScope<T extends Tables> implements Scope<T> {
     if (!partition) throw this.#context.moved(number);
     const { tables: codecs, partitions, random } = this.#context;
     const key = step ? { ...request, id: `${request.id}/${step}` } : request;
+    checkRequestId(key.id);
     const context = { codecs, partition: number, partitions, random, traceparent };
     const { value, position } = await partition.transact(key, raw => body(userTx<T>(raw, context)), deadline, signal);
     session.advance(partition.label, position);
@@ -93,8 +95,8 @@ export class CallScope<T extends Tables> implements Scope<T> {
   }
 
   /** The holder of a row has judged its life already: then `timeMs` is 0. */
-  #decoded(codec: RowCodec, bytes: Uint8Array | undefined, timeMs: number): unknown {
-    return bytes && codec.decode(bytes, timeMs);
+  #decoded(codec: RowCodec, key: string, bytes: Uint8Array | undefined, timeMs: number): unknown {
+    return bytes && codec.decode(bytes, timeMs, key);
   }
 
   #reader(table: string, codec: RowCodec): TableReader<unknown, string> {
@@ -103,11 +105,11 @@ export class CallScope<T extends Tables> implements Scope<T> {
         checkKey(key, table);
         const number = this.#context.partitionOf(key);
         const partition = this.#context.local(number);
-        if (!partition) return this.#decoded(codec, await this.#remote(number, { table, key }), 0);
+        if (!partition) return this.#decoded(codec, key, await this.#remote(number, { table, key }), 0);
         const wait = this.#fresh(partition);
         const level = wait ? await wait : this.#options.level;
         const store = this.#reading(partition, level);
-        return this.#decoded(codec, store.get(table, key), store.head.time);
+        return this.#decoded(codec, key, store.get(table, key), store.head.time);
       },
       scan: (prefix, options) => this.#rows(codec, { table, prefix }, this.#partitionOf(prefix), options),
       find: (index, value, options) => {
@@ -150,7 +152,7 @@ export class CallScope<T extends Tables> implements Scope<T> {
       const later = first || level === 'eventual' ? {} : { level: 'sequential' as const };
       const { value, meta } = await this.#context.remote.scan(number, range, { ...this.#options, ...later });
       this.#noteReply(first ? meta : { ...meta, level });
-      const rows = value.rows.map(([key, bytes]) => [key, codec.decode(bytes, 0) as V] as const);
+      const rows = value.rows.map(([key, bytes]) => [key, codec.decode(bytes, 0, key) as V] as const);
       return { rows, more: value.more };
     }
     const { store } = partition.replica;
@@ -167,14 +169,14 @@ export class CallScope<T extends Tables> implements Scope<T> {
     if (!partition) {
       for await (const { value, meta } of this.#context.remote.watch(number, { table, key }, this.#options)) {
         this.#noteReply(meta);
-        yield codec.decode(value, 0);
+        yield codec.decode(value, 0, key);
       }
       return;
     }
     const wait = this.#fresh(partition);
     const level = wait ? await wait : this.#options.level;
     for await (const bytes of watchRow(partition, table, key, signal)) {
-      const value = codec.decode(bytes, this.#reading(partition, level).head.time);
+      const value = codec.decode(bytes, this.#reading(partition, level).head.time, key);
       if (value !== undefined) yield value;
     }
   }

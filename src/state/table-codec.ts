@@ -1,19 +1,21 @@
 /**
- * Rows as bytes: the table's version beside the value, so that an old row is migrated when it is read, and behind both, for
- * a row with a life, when it ends on the partition's clock. Whether it has ended is judged by that clock, at the position read.
+ * Rows as bytes: the table's version, the value, a print of the schema that it was stored under, so that a row of other code is
+ * migrated and checked when it is read and one of the same code is not, and for a row with a life when that ends on the
+ * partition's clock. Whether it has ended is judged by that clock, at the position read.
  */
 import type { IndexOf, Table } from '../contract/table.ts';
 import type { Topic } from '../contract/topic.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { checkPlain } from '../core/plain-data.ts';
-import { type AnySchema, validate } from '../core/schema.ts';
+import { type AnySchema, jsonSchema, validate } from '../core/schema.ts';
+import { hashText } from '../partitioning/hash.ts';
 import { pack, unpack } from '../replication/codec.ts';
 import type { Emitted } from '../replication/entry.ts';
 
 /** What reads need of a table. */
 export interface RowCodec<V = unknown> {
-  decode(bytes: Uint8Array, timeMs: number): V | undefined;
+  decode(bytes: Uint8Array, timeMs: number, key?: string): V | undefined;
   /** Undefined where only the asker knows them. */
   readonly indexes?: TableCodec['indexes'];
 }
@@ -21,10 +23,19 @@ export interface RowCodec<V = unknown> {
 export class TableCodec {
   readonly name: string;
   readonly #table: Table<unknown, string>;
+  /** Of today's schema. */
+  readonly #print: number | undefined;
 
   constructor(name: string, table: Table<unknown, string>) {
     this.name = name;
     this.#table = table;
+    this.#print = printOf(table.schema, name);
+  }
+
+  /** Changes with everything that decides what a stored row comes to. */
+  get shape(): string {
+    const { version, migrate } = this.#table;
+    return `${version} ${this.#print} ${migrate}`;
   }
 
   get ttlMs(): number | undefined {
@@ -41,7 +52,9 @@ export class TableCodec {
     if (valid === undefined) throw new TandemError('INVALID', `${what} is undefined; use delete, or null`);
     checkPlain(valid, what);
     const { version } = this.#table;
-    const bytes = pack(expiresAtMs === undefined ? [version, valid] : [version, valid, expiresAtMs]);
+    const print = this.#print;
+    const short = print === undefined ? [version, valid] : [version, valid, print];
+    const bytes = pack(expiresAtMs === undefined ? short : [version, valid, print ?? null, expiresAtMs]);
     const { rowBytesMax: bytesMax } = limits;
     if (bytes.length <= bytesMax) return bytes;
     throw new TandemError(
@@ -51,27 +64,70 @@ export class TableCodec {
     );
   }
 
-  /** A fresh copy each time; undefined when its life is over. @throws UNSUPPORTED for a row of a newer version than this code knows. */
-  decode(bytes: Uint8Array, timeMs: number): unknown {
-    const [version, value, expiresAtMs] = unpack(bytes) as [number, unknown, number?];
+  /**
+   * A fresh copy each time; undefined when its life is over. What was stored under today's schema is taken as it is, anything
+   * else must fit it, after `migrate` where its version is older. @throws UNSUPPORTED for a row that this code does not understand.
+   */
+  decode(bytes: Uint8Array, timeMs: number, key?: string): unknown {
+    const [version, value, print, expiresAtMs] = unpack(bytes) as [number, unknown, (number | null)?, number?];
     if (expiresAtMs !== undefined && expiresAtMs <= timeMs) return undefined;
-    if (version === this.#table.version) return value;
-    if (version > this.#table.version) {
+    if (version === this.#table.version && (print ?? undefined) === this.#print) return value;
+    return this.#understood(version, value, key);
+  }
+
+  #understood(version: number, value: unknown, key: string | undefined): unknown {
+    const { schema, version: known } = this.#table;
+    const what = `${key === undefined ? 'a row' : `row '${key}'`} of table '${this.name}'`;
+    if (version > known) {
+      const message = `${what} has version ${version}, this code knows ${known}: roll forward to the code that wrote it`;
+      throw new TandemError('UNSUPPORTED', message);
+    }
+    const today = version < known ? this.#migrated(version, value, what) : value;
+    if (this.#print === undefined) return today;
+    try {
+      return validateNow(schema, today, what);
+    } catch (cause) {
+      const { message, details } = TandemError.from(cause);
       throw new TandemError(
         'UNSUPPORTED',
-        `table '${this.name}' has a row of version ${version}, this code knows ${this.#table.version}`,
+        `${message}: it was stored by code with another schema; give the table a higher version and a migrate that knows it, or roll back. The row is as it was`,
+        { details: details ?? {}, cause },
       );
     }
-    return this.#table.migrate ? this.#table.migrate(value, version) : value;
+  }
+
+  #migrated(version: number, value: unknown, what: string): unknown {
+    const { migrate } = this.#table;
+    if (!migrate) return value;
+    let reason = 'it gave nothing';
+    try {
+      const today = migrate(value, version);
+      if (today !== undefined) return today;
+    } catch (cause) {
+      reason = cause instanceof Error ? cause.message : String(cause);
+    }
+    throw new TandemError(
+      'UNSUPPORTED',
+      `${what} has version ${version}, and the table's migrate cannot turn it into version ${this.#table.version} (${reason}): mend it, or roll back. The row is as it was`,
+    );
   }
 }
 
 /** When a row's life ends (ms of the partition's clock); Infinity for one that stays. */
 export function expiryOf(bytes: Uint8Array): number {
-  return bytes[0] === arrayOfThree ? (unpack(bytes) as [number, unknown, number])[2] : Number.POSITIVE_INFINITY;
+  return bytes[0] === arrayOfFour ? (unpack(bytes) as [number, unknown, unknown, number])[3] : Number.POSITIVE_INFINITY;
 }
-/** First byte of an array of three in MessagePack. */
-const arrayOfThree = 0x93;
+/** First byte of an array of four in MessagePack. */
+const arrayOfFour = 0x94;
+
+/** Tells one schema from another; undefined for one that JSON cannot describe, which is then not looked at again. */
+function printOf(schema: AnySchema, name: string): number | undefined {
+  try {
+    return hashText(JSON.stringify(jsonSchema(schema, 'output', name)), 1);
+  } catch {
+    return undefined;
+  }
+}
 
 export function encodeEvent(topic: Topic, event: unknown, traceparent: string | undefined): Emitted {
   const valid = validateNow(topic.schema, event, `an event of topic '${topic.name}'`);

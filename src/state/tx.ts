@@ -52,7 +52,7 @@ class UserTable implements TxTable<unknown, string> {
   get(key: string): unknown {
     this.#check(key);
     const bytes = this.#raw.rows.get(this.#codec.name, key);
-    return bytes && this.#codec.decode(bytes, this.#raw.now);
+    return bytes && this.#codec.decode(bytes, this.#raw.now, key);
   }
 
   put(key: string, value: unknown, options?: { readonly ttl?: Duration }): void {
@@ -88,7 +88,7 @@ class UserTable implements TxTable<unknown, string> {
     let left = options?.limit ?? Number.POSITIVE_INFINITY;
     if (left <= 0) return;
     for (const [key, bytes] of this.#raw.rows.scan(this.#codec.name, prefix)) {
-      const value = this.#codec.decode(bytes, this.#raw.now);
+      const value = this.#codec.decode(bytes, this.#raw.now, key);
       if (value === undefined) continue;
       yield [key, value];
       if (--left <= 0) return;
