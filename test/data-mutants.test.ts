@@ -153,6 +153,7 @@ function withStore(
     commit: change.commit ?? ((writes, head) => store.commit(writes, head)),
     replace: (rows, head) => store.replace(rows, head),
     capture: () => store.capture(),
+    tables: () => store.tables(),
     close: () => store.close(),
   };
 }

@@ -83,7 +83,10 @@ test('dev serves, restarts on save, says where a syntax error is, and lets a deb
 
   const twin = await ran(['dev', 'visits.ts', '--data', 'data', '--port', '0', '--fresh'], here);
   assert.equal(twin.code, 1);
-  assert.match(twin.printed, /another tandem up or tandem dev has the data in .*data; end it, or name another/);
+  assert.match(
+    twin.printed,
+    /another tandem up or tandem dev \(pid \d+\) has the data in .*data; end it, or name another/,
+  );
   assert.equal(await get(`${url}/visits/Ada`), 1, 'a refused --fresh takes nothing away');
 
   const last = (await get(`${url}/pid`)) as number;

@@ -90,6 +90,7 @@ function misled(store: ReplicaStore, head: () => Head): ReplicaStore {
     commit: (writes, now) => store.commit(writes, now),
     replace: (rows, now) => store.replace(rows, now),
     capture: () => store.capture(),
+    tables: () => store.tables(),
     close: () => store.close(),
   };
 }

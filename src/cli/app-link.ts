@@ -16,6 +16,7 @@ import type { Member, Verdict } from '../failure-detection/beat.ts';
 import type { Log } from '../log/engine.ts';
 import { reachEngine } from '../log/reach-engine.ts';
 import { logName } from '../replication/replica.ts';
+import { dropTable, type UndeclaredTable, undeclaredTables } from './undeclared-tables.ts';
 
 /** A verdict counts when it lasts: to kill what was only slow to be heard would be the worse cure. */
 const verdictLastsMs = 2000;
@@ -41,6 +42,10 @@ export interface AppLink {
   publish(topic: string, event: unknown, timeoutMs: number): Promise<void>;
   /** The partitions of a service, or of all that keep data. */
   tables(service: string | undefined, timeoutMs: number): Promise<readonly PartitionView[]>;
+  /** Of a service, or of all: what the running instances hold without declaring it. */
+  undeclared(service: string | undefined, timeoutMs: number): Promise<readonly UndeclaredTable[]>;
+  /** Deletes all rows of a table that no instance declares; answers how many. @throws NOT_FOUND, CONFLICT. */
+  dropTable(service: string, table: string, timeoutMs: number): Promise<number>;
   /** What `service.subscription` gave up on, up to `limit`. */
   deadLetters(subscription: string, limit: number, timeoutMs: number): Promise<readonly DeadLetter[]>;
   /** Keys of `service.subscription` that wait because an event of theirs was given up, up to `limit`. */
@@ -157,6 +162,9 @@ export async function openAppLink(
       }
       return Promise.all(views);
     },
+    undeclared: (wanted, timeoutMs) => undeclaredTables(registry, caller, wanted, clock.monotonic() + timeoutMs),
+    dropTable: (service, table, timeoutMs) =>
+      dropTable({ registry, caller, clock, service, table, deadline: clock.monotonic() + timeoutMs }),
     async deadLetters(subscription, limit, timeoutMs) {
       const found: DeadLetter[] = [];
       for await (const { letter } of readDeadLetters(lettersOf(subscription, timeoutMs))) {

@@ -18,6 +18,8 @@ import type { ParkedKey } from '../events/parking.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
 import type { AppLink, PartitionView } from './app-link.ts';
+import type { PartitionView } from './app-link.ts';
+import type { UndeclaredTable } from './undeclared-tables.ts';
 
 export interface ControlMethods {
   $ps: {
@@ -55,6 +57,14 @@ export interface ControlMethods {
   $discard: {
     input: { readonly subscription: string; readonly key: string; readonly timeoutMs: number };
     output: boolean;
+  };
+  $undeclared: {
+    input: { readonly service: string | undefined; readonly timeoutMs: number };
+    output: readonly UndeclaredTable[];
+  };
+  $dropTable: {
+    input: { readonly service: string; readonly table: string; readonly timeoutMs: number };
+    output: number;
   };
   $redrive: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };

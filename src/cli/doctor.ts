@@ -145,6 +145,7 @@ async function runningApp(settings: Settings): Promise<Finding[]> {
     ];
   try {
     const { processes } = await ask(app.control, '$ps', null, 3000);
+    const undeclared = await ask(app.control, '$undeclared', { service: undefined, timeoutMs: 3000 }, 4000);
     const ill = processes.filter(({ state }) => state !== 'ready');
     const engine = processes.find(({ role }) => role === 'engine');
     return [
@@ -163,6 +164,11 @@ async function runningApp(settings: Settings): Promise<Finding[]> {
             says: `${engine?.info.address ?? 'none'} is ${engine?.state ?? 'missing'}`,
           }
         : await clusterFinding(settings.engine.value),
+      ...undeclared.map(({ service, table }) => ({
+        check: `table ${service}.${table}`,
+        ok: true,
+        says: `has rows, and no code declares it: declare it again, or tandem table drop ${service} ${table}`,
+      })),
     ];
   } catch (failure) {
     return [{ check: 'app', ok: false, says: `its supervisor does not answer: ${TandemError.from(failure).message}` }];

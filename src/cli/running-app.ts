@@ -74,7 +74,10 @@ export async function takeData(
     throw inUse(`another tandem up (pid ${former.supervisor.pid}; see tandem ps, ends with tandem stop) runs with`);
   }
   const lock = await nodeDisk.lock(dataPath).catch((cause: unknown) => {
-    throw TandemError.from(cause).code === 'CONFLICT' ? inUse('another tandem up or tandem dev has') : cause;
+    const { code, details } = TandemError.from(cause);
+    if (code !== 'CONFLICT') throw cause;
+    const pid = details?.['pid'];
+    throw inUse(`another tandem up or tandem dev${pid === undefined ? '' : ` (pid ${pid})`} has`);
   });
   return { former, release: () => lock.release() };
 }

@@ -182,6 +182,8 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
       $parked: ({ subscription, limit, timeoutMs }) => linked(link).parked(subscription, limit, timeoutMs),
       $replay: ({ subscription, from, timeoutMs }) => linked(link).replay(subscription, from, timeoutMs),
       $discard: ({ subscription, key, timeoutMs }) => linked(link).discard(subscription, key, timeoutMs),
+      $undeclared: ({ service, timeoutMs }) => linked(link).undeclared(service ?? undefined, timeoutMs),
+      $dropTable: ({ service, table, timeoutMs }) => linked(link).dropTable(service, table, timeoutMs),
       $redrive: ({ subscription, limit, timeoutMs }) => linked(link).redrive(subscription, limit, timeoutMs),
     });
     await supervisor.start(former);

@@ -24,7 +24,7 @@ export interface Tables {
 export interface TableOptions<V, I extends string> {
   /** Counts up when the shape changes; rows say which version they have. Default 1. */
   readonly version?: number;
-  /** Turns a row of an older version into today's shape, when it is read. */
+  /** Turns a row of an older version into today's shape, when it is read; the next `put` stores that. Pure; must know every version that is still there. */
   readonly migrate?: (old: unknown, version: number) => unknown;
   /**
    * Rows vanish this long after their last `put`, by the partition's clock, on all replicas at one position of the log;

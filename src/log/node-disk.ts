@@ -1,7 +1,7 @@
 /** Files by node:fs. The lock is an abstract Unix socket named after the directory's inode: the kernel frees it with the process. */
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Disk, DiskFile } from '../core/disk.ts';
 import { TandemError } from '../core/errors.ts';
@@ -86,16 +86,34 @@ async function lockBySocket(directory: string): Promise<{ release(): Promise<voi
     await (await open(directory, 'a', 0o600)).close();
     return stat(directory);
   });
-  const server = createServer(socket => socket.destroy());
+  const name = `\0tandem-${dev}-${ino}`;
+  // Who finds it taken asks by whom.
+  const server = createServer(socket => socket.on('error', () => {}).end(String(process.pid)));
   await new Promise<void>((done, failed) => {
     server.once('error', (cause: NodeJS.ErrnoException) => {
-      failed(cause.code === 'EADDRINUSE' ? inUse(directory) : cause);
+      if (cause.code !== 'EADDRINUSE') failed(cause);
+      else void holderOf(name).then(pid => failed(inUse(directory, pid)));
     });
-    server.listen(`\0tandem-${dev}-${ino}`, done);
+    server.listen(name, done);
   });
   server.unref();
   return { release: () => new Promise(done => server.close(() => done())) };
 }
+
+/** The pid of who holds the lock; undefined when it does not say so at once. */
+function holderOf(name: string): Promise<number | undefined> {
+  return new Promise(done => {
+    let said = '';
+    const socket = connect(name);
+    socket.setTimeout(askHolderMs, () => socket.destroy());
+    socket.on('data', bytes => {
+      said += bytes;
+    });
+    socket.on('error', () => {});
+    socket.on('close', () => done(Number(said) || undefined));
+  });
+}
+const askHolderMs = 500;
 
 /** Elsewhere: a file with our pid; a file whose process is gone is taken over. */
 async function lockByPid(directory: string): Promise<{ release(): Promise<void> }> {
@@ -120,5 +138,6 @@ function inUse(directory: string, pid?: number): TandemError {
   return new TandemError(
     'CONFLICT',
     `the data directory ${directory} is in use by ${who}; stop it, or choose another with --data`,
+    pid === undefined ? {} : { details: { pid } },
   );
 }

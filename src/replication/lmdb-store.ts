@@ -335,6 +335,18 @@ class LmdbStore implements ReplicaStore {
     };
   }
 
+  tables(): readonly string[] {
+    this.#gathered.store();
+    const tables: string[] = [];
+    for (let at = ' '; ; ) {
+      // No name of a table has a space, so this is behind all of its rows and before those of the next.
+      const [next] = this.#rows.getKeys({ start: [at, ''], limit: 1 });
+      if (!next) return tables;
+      if (next[0] !== '' && !isLocal(next[0])) tables.push(next[0]);
+      at = `${next[0]} `;
+    }
+  }
+
   /** The environment is closed as a whole. */
   async close(): Promise<void> {}
 

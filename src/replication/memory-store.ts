@@ -116,6 +116,10 @@ export class MemoryStore implements ReplicaStore {
     return { head: this.#head, rows, release() {} };
   }
 
+  tables(): readonly string[] {
+    return [...this.#tables].filter(([name, { rows }]) => !isLocal(name) && rows.size > 0).map(([name]) => name);
+  }
+
   async close(): Promise<void> {}
 
   #table(name: string): MemoryTable {

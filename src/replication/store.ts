@@ -70,6 +70,8 @@ export interface ReplicaStore {
   get(table: string, key: string): Uint8Array | undefined;
   /** Rows of a table whose key begins with `prefix`, in order of UTF-8 bytes. */
   scan(table: string, prefix: string, options?: ScanOptions): Iterable<readonly [key: string, value: Uint8Array]>;
+  /** Names of the tables that have rows, but for local ones. Costs a seek for each. */
+  tables(): readonly string[];
   /** Applies the writes in order and sets the head (its digest is computed here). @throws StoreError. */
   commit(writes: readonly Write[], head: Omit<Head, 'digest'>): void;
   /** Replaces everything, such as by a snapshot. @throws StoreError. */

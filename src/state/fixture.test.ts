@@ -50,6 +50,8 @@ export function rig(
     readonly barrierAppends?: boolean;
     /** The table `stock`, in place of one of anything. */
     readonly stock?: Tables[string];
+    /** Tables beside it. */
+    readonly more?: Tables;
     /** What the beats of a slot say that it reads. */
     readonly entryFormat?: (slot: string) => number;
     /** Another rig, whose engine and time this one shares. */
@@ -65,7 +67,7 @@ export function rig(
     clock,
     random,
     connect: (own, name) => hooked(model.connect(own), hooks, name.slice(0, name.lastIndexOf('-'))),
-    tables: { stock: options.stock ?? table(anything) },
+    tables: { stock: options.stock ?? table(anything), ...options.more },
     partitions: options.partitions ?? 1,
     replicas: options.replicas ?? 2,
     settings: options.settings ?? {},

@@ -72,11 +72,13 @@ class IndexedStore implements ReplicaStore {
     this.get = inner.get.bind(inner);
     this.scan = inner.scan.bind(inner);
     this.capture = inner.capture.bind(inner);
+    this.tables = inner.tables.bind(inner);
     this.close = inner.close.bind(inner);
   }
   readonly get: ReplicaStore['get'];
   readonly scan: ReplicaStore['scan'];
   readonly capture: ReplicaStore['capture'];
+  readonly tables: ReplicaStore['tables'];
   readonly close: ReplicaStore['close'];
 
   get head(): Head {

@@ -8,7 +8,6 @@ import type { Tables } from '../contract/table.ts';
 import type { Incoming, Reply } from '../core/channel.ts';
 import { every, sleep, type Timer } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import { limits } from '../core/limits.ts';
 import type { CallMeta } from '../core/meta.ts';
 import { backoffMs } from '../core/random.ts';
 import { entryFormatRead, type Member, type PartitionBeat } from '../failure-detection/beat.ts';
@@ -31,20 +30,10 @@ import { Partition } from './partition.ts';
 import { answerRemote, type RemoteForm, RemoteReads } from './remote-reads.ts';
 import { Roster } from './roster.ts';
 import { CallScope } from './scope.ts';
+import { stateDefaults } from './state-defaults.ts';
+import { dropRows, type StoredTables, storedTables } from './stored-tables.ts';
 import { isClockOff, isReadyReplica, succession } from './succession.ts';
 import { expiryOf, type RowCodec, TableCodec } from './table-codec.ts';
-
-export const stateDefaults: StateSettings = {
-  snapshotEntries: 10_000,
-  transactionsQueuedMax: limits.transactionsQueuedMax,
-  rerunsMax: 64,
-  requestIdWindowMs: limits.requestIdWindowMs,
-  placementGraceMs: limits.placementGraceMs,
-  resignGraceMs: 2000,
-  unheardGraceMs: limits.beatIntervalMs * 4,
-  engineTimeoutMs: limits.engineTimeoutMs,
-  tickMs: 100,
-};
 
 const claimPauseMsMax = 2000;
 const claimsForgottenMs = 10_000;
@@ -363,18 +352,20 @@ class OpenKeyspace implements Keyspace {
   }
 
   handles(method: string): boolean {
-    return method === '$read' || method === '$scan' || method === '$watch' || method === '$barrier';
+    return systemMethods.has(method);
   }
 
   /** Never sends the question on: who does not hold the partition says so. */
   answer = async (incoming: Incoming): Promise<Reply> => {
+    if (incoming.method === '$stored-tables') return { body: this.#storedTables() };
     const form = incoming.body as RemoteForm;
     const partition = this.#local(form.partition);
     if (!partition) throw this.#moved(form.partition);
     const { consistency: level = 'sequential', session: past } = (incoming.meta ?? {}) as CallMeta;
     const { deadline } = incoming;
-    if (incoming.method === '$barrier') {
+    if (incoming.method === '$barrier' || incoming.method === '$drop-rows') {
       if (!partition.writing) throw this.#moved(form.partition);
+      if (incoming.method === '$drop-rows') return dropRows(partition, form, this.#codecs.keys(), incoming);
       return { body: await partition.barrierAsWriter(deadline) };
     }
     const { degrade } = form;
@@ -409,10 +400,28 @@ class OpenKeyspace implements Keyspace {
       const why = this.#openFailure === undefined ? undefined : TandemError.from(this.#openFailure);
       if (why && (why.code === 'CONFIG' || why.code === 'UNSUPPORTED')) throw why;
       await Promise.all([...this.#held.values()].map(partition => this.#caughtUp(partition, deadline)));
-      if (this.#mapAgrees && this.#placed.every(number => this.#held.get(number)?.replica.ready)) return;
+      if (this.#mapAgrees && this.#placed.every(number => this.#held.get(number)?.replica.ready)) {
+        this.#tellUndeclared();
+        return;
+      }
       if (clock.monotonic() >= deadline) throw this.#notInTime(why);
       await sleep(clock, 10);
     }
+  }
+
+  #storedTables(): StoredTables {
+    return storedTables(this.#held.values(), this.#codecs.keys());
+  }
+
+  #tellUndeclared(): void {
+    for (const { table } of this.#storedTables().undeclared)
+      this.#options.logger.warn(
+        'a table has rows and is not declared by this code: they stay, unread, until it is or is dropped',
+        {
+          table,
+          drop: `tandem table drop ${this.service} ${table}`,
+        },
+      );
   }
 
   /** A newcomer first places as if it were alone; what it then leaves to others need not catch up. */
@@ -477,6 +486,8 @@ class OpenKeyspace implements Keyspace {
     await Promise.all([...open.map(partition => partition.close()), ...this.#closing.values()]);
   }
 }
+
+const systemMethods = new Set(['$read', '$scan', '$watch', '$barrier', '$stored-tables', '$drop-rows']);
 
 /** Rows as they lie in the store: the asker decodes them, since it is the one who knows the table. */
 const rawRows: RowCodec<Uint8Array> = { decode: (bytes, timeMs) => (expiryOf(bytes) <= timeMs ? undefined : bytes) };
