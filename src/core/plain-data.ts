@@ -50,8 +50,11 @@ function ofObject(value: object, depth: number): Fault | undefined {
     return undefined;
   }
   const prototype: unknown = Object.getPrototypeOf(value);
-  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) return ofClass(value);
-  for (const name of Object.keys(value)) {
+  // From another realm, such as a vm's, a plain object has another prototype, which itself has none.
+  if (prototype !== Object.prototype && prototype !== null && Object.getPrototypeOf(prototype) !== null)
+    return ofClass(value);
+  // Nothing is inherited here, and unlike `Object.keys` this makes no array.
+  for (const name in value) {
     if (name === '__proto__') return ['', "a property named '__proto__'; use another name"];
     const found = name.isWellFormed()
       ? fault((value as Record<string, unknown>)[name], depth + 1)

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { Session } from '../calling/session.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import { seededRandom } from '../core/random.ts';
 import type { Blobs } from '../log/engine.ts';
 import { pack } from '../replication/codec.ts';
 import { decodeEntry, encodeEntry } from '../replication/entry.ts';
@@ -336,3 +337,63 @@ test('events of a large transaction are found in order, from memory and from the
   await put(world, x!, 'b', 1);
   assert.equal(await world.clock.complete(() => numbers(z!)), 3);
 });
+
+for (let seed = 1; seed <= 8; seed++)
+  test(`seed ${seed}: under lost answers, failing blobs and kills no acknowledged large write is lost, and copies agree`, async () => {
+    const world = rig({ seed, replicas: 3, settings: { snapshotEntries: 12 } });
+    const random = seededRandom(seed);
+    const nodes = new Map<string, DataNode>();
+    const start = async (slot: string): Promise<void> => {
+      const [node] = await world.start(slot);
+      nodes.set(slot, node!);
+      node!.keyspace.setTrimFloor(0, Number.MAX_SAFE_INTEGER);
+      patched(node!, ({ put, get }) => ({
+        put: async (name, bytes, options) => {
+          if (faulty && random.next() < 0.1) throw new TandemError('UNAVAILABLE', 'no blobs now');
+          await put(name, bytes, options);
+          if (faulty && random.next() < 0.1) throw new TandemError('DEADLINE_EXCEEDED', 'stored, and the answer lost');
+        },
+        get: (name, options) =>
+          faulty && random.next() < 0.1
+            ? Promise.reject(new TandemError('UNAVAILABLE', 'no blobs now'))
+            : get(name, options),
+      }));
+    };
+    let faulty = false;
+    for (const slot of ['x', 'y', 'z']) await start(slot);
+    faulty = true;
+    world.model.setLostAnswerChance(0.15);
+    const tries: { readonly n: number; readonly acknowledged: boolean }[] = [];
+    for (let n = 1; n <= 60; n++) {
+      const slot = [...nodes.keys()][random.below(nodes.size)]!;
+      const value = { n, text: random.next() < 0.6 ? text('v', 1_200_000) : '' };
+      const done = await world.clock
+        .complete(() => world.transact(nodes.get(slot)!, tx => (tx as unknown as Tx).stock.put('a', value)))
+        .then(
+          () => true,
+          () => false,
+        );
+      tries.push({ n, acknowledged: done });
+      if (random.next() > 0.15) continue;
+      nodes.get(slot)!.kill();
+      nodes.delete(slot);
+      await world.clock.advance(random.next() * 3000);
+      await start(slot);
+    }
+    faulty = false;
+    world.model.setLostAnswerChance(0);
+    await world.clock.advance(10_000);
+    const count = tries.filter(({ acknowledged }) => acknowledged).length;
+    assert(count > 30, `${count} of 60 writes were acknowledged`);
+    const last = tries.findLast(({ acknowledged }) => acknowledged)!.n;
+    for (const node of nodes.values()) {
+      const found = (await read(world, node, 'a')) as { n: number };
+      assert(found.n >= last, `${found.n} is there, ${last} was acknowledged`);
+    }
+    assert(world.model.entries(log).some(isReference));
+    const heads = [...nodes.values()].flatMap(node => {
+      const head = node.keyspace.held().includes(0) ? node.stores.get(0)?.head : undefined;
+      return head ? [`${head.position} ${head.digest}`] : [];
+    });
+    assert.equal(new Set(heads).size, 1, heads.join());
+  });
