@@ -17,7 +17,7 @@ import type { DeadLetter } from '../events/dead-letters.ts';
 import type { ParkedKey } from '../events/parking.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
-import type { AppLink, PartitionView, PartitionView } from './app-link.ts';
+import type { AppLink, PartitionView } from './app-link.ts';
 import type { UndeclaredTable } from './undeclared-tables.ts';
 
 export interface ControlMethods {
