@@ -13,22 +13,31 @@ export interface UndeclaredTable {
   readonly partitions: number;
 }
 
-/** Of a service, or of all that keep data. What one instance declares counts as declared: during a roll both versions run. */
+/**
+ * Of a service, or of all that keep data. What one instance declares counts as declared: during a roll both versions run. Who does
+ * not answer is passed over where it is for looking only.
+ */
 export async function undeclaredTables(
   registry: Registry,
   caller: Sender,
   wanted: string | undefined,
   deadline: number,
+  everyone = false,
 ): Promise<readonly UndeclaredTable[]> {
   const tables: UndeclaredTable[] = [];
   for (const service of registry.services()) {
     if ((wanted !== undefined && service !== wanted) || !registry.descriptor(service)?.keyspace) continue;
     const members = registry.instances(service).filter(({ verdict }) => verdict !== 'dead');
-    const answers = await Promise.all(
+    const settled = await Promise.allSettled(
       members.map(
         async member => (await caller.send(member, '$stored-tables', null, { deadline })).body as StoredTables,
       ),
     );
+    const answers: StoredTables[] = [];
+    for (const result of settled) {
+      if (result.status === 'fulfilled') answers.push(result.value);
+      else if (everyone) throw result.reason;
+    }
     const declared = new Set(answers.flatMap(answer => answer.declared));
     const found = new Map<string, Set<number>>();
     for (const { table, partitions } of answers.flatMap(answer => answer.undeclared)) {
@@ -55,7 +64,7 @@ export async function dropTable(options: DropOptions): Promise<number> {
   const { registry, caller, service, table, deadline } = options;
   const keyspace = registry.descriptor(service)?.keyspace;
   if (!keyspace) throw new TandemError('NOT_FOUND', `no running service '${service}' keeps data`);
-  const undeclared = await undeclaredTables(registry, caller, service, deadline);
+  const undeclared = await undeclaredTables(registry, caller, service, deadline, true);
   if (!undeclared.some(each => each.table === table)) {
     const list = undeclared.map(each => each.table).join(', ') || 'none';
     throw new TandemError(
