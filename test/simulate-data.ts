@@ -304,6 +304,7 @@ function lagging(engine: Engine, clock: Clock, random: Random): Engine {
     barrier: (...args) => log.barrier(...args),
     read: (...args) => log.read(...args),
     follow,
+    begin: (...args) => log.begin(...args),
     trim: (...args) => log.trim(...args),
     info: (...args) => log.info(...args),
     list: (...args) => log.list(...args),

@@ -52,6 +52,7 @@ function losesAnswers(engine: Engine, lost: { count: number }): Engine {
     barrier: (...given) => engine.log.barrier(...given),
     read: (...given) => engine.log.read(...given),
     follow: (...given) => engine.log.follow(...given),
+    begin: (...given) => engine.log.begin(...given),
     trim: (...given) => engine.log.trim(...given),
     info: (...given) => engine.log.info(...given),
     list: (...given) => engine.log.list(...given),

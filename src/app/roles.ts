@@ -144,13 +144,14 @@ async function runEngine(settings: RoleSettings, host: Host): Promise<RunningRol
 }
 
 async function connect(address: string, name: string, host: Host): Promise<{ engine: Engine; close(): Promise<void> }> {
-  const [{ linkDialer }, { reachEngine }] = await Promise.all([
+  const [{ linkDialer }, { reachEngine }, { holding }] = await Promise.all([
     import('../communication/link-dialer.ts'),
     import('../log/reach-engine.ts'),
+    import('../log/hold.ts'),
   ]);
   const { clock, random, logger, meter, transports } = host;
   const dialer = linkDialer({ transports, clock, random, logger, meter });
-  const engine = await reachEngine({ dialer, address, name, clock, random, logger });
+  const engine = holding(await reachEngine({ dialer, address, name, clock, random, logger }), clock);
   return {
     engine,
     close: async () => {

@@ -47,6 +47,7 @@ function lagging(engine: Engine, lagMs: number): Engine {
     append: (...given) => engine.log.append(...given),
     barrier: (...given) => engine.log.barrier(...given),
     read: (...given) => engine.log.read(...given),
+    begin: (...given) => engine.log.begin(...given),
     trim: (...given) => engine.log.trim(...given),
     info: (...given) => engine.log.info(...given),
     list: (...given) => engine.log.list(...given),

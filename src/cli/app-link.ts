@@ -14,6 +14,7 @@ import { Publisher, topicLog, unknownTopic } from '../events/publisher.ts';
 import type { ReplayForm } from '../events/replay.ts';
 import type { Member, Verdict } from '../failure-detection/beat.ts';
 import type { Log } from '../log/engine.ts';
+import { holding } from '../log/hold.ts';
 import { reachEngine } from '../log/reach-engine.ts';
 import { logName } from '../replication/replica.ts';
 import { dropTable, type UndeclaredTable, undeclaredTables } from './undeclared-tables.ts';
@@ -73,7 +74,7 @@ export async function openAppLink(
   const { clock, random, logger, meter, transports } = host;
   const id = `supervisor-1-${random.id().slice(0, 6)}`;
   const dialer = linkDialer({ transports, clock, random, logger, meter });
-  const engine = await reachEngine({ dialer, address: engineAddress, name: id, clock, random, logger });
+  const engine = holding(await reachEngine({ dialer, address: engineAddress, name: id, clock, random, logger }), clock);
   const peer = await openPeer({ id, role: 'supervisor', host, engine, listen: `tcp://${linkHost}:0` });
   peer.report({ ready: true });
   const { registry, caller } = peer;

@@ -31,6 +31,16 @@ export const commands: readonly Entry[] = [
   { name: 'scale', summary: 'Change the number of instances of a service', load: () => import('./scale.ts') },
   { name: 'stop', summary: 'Drain and stop a running app', load: () => import('./stop.ts') },
   { name: 'doctor', summary: 'Check the configuration and the surroundings', load: () => import('./doctor.ts') },
+  {
+    name: 'backup',
+    summary: 'Write all data of an app into one file, or check one',
+    load: () => import('./backup.ts'),
+  },
+  {
+    name: 'restore',
+    summary: 'Put a backup into an empty data directory or cluster',
+    load: () => import('./restore.ts'),
+  },
   { name: 'log', summary: 'Check, print or repair engine data', load: () => import('./log.ts') },
   { name: 'contract', summary: 'Check contracts against tandem.lock.json', load: () => import('./contract.ts') },
 ];

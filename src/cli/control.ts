@@ -25,6 +25,8 @@ export interface ControlMethods {
     input: null;
     output: { readonly processes: readonly ProcessView[]; readonly facts: Readonly<Record<string, unknown>> };
   };
+  /** The engine's address, with its password: the link is its owner's alone. */
+  $engine: { input: null; output: string };
   $story: { input: null; output: readonly StoryEvent[] };
   $scale: { input: { readonly name: string; readonly count: number }; output: null };
   $stop: { input: { readonly graceMs: number }; output: StopSummary };

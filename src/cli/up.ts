@@ -3,8 +3,10 @@ import { writeSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { systemHost } from '../app/host.ts';
+import { checkRestored } from '../backup/restore.ts';
 import { every, systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 import { secretText, systemRandom } from '../core/random.ts';
 import { hidden } from '../log/nats-address.ts';
 import { nodeSpawner } from '../recovery/node-spawner.ts';
@@ -161,11 +163,13 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     }
   });
 
+  const engine = () => supervisor.list().find(({ role }) => role === 'engine');
   let link: AppLink | undefined;
   let server: { close(graceMs?: number): Promise<void> } | undefined;
   try {
     server = await openControl(control, {
       $ps: () => ({ processes: supervisor.list(), facts: { ...doors, control, files } }),
+      $engine: () => cluster ?? engine()?.info.address ?? '',
       $story: () => supervisor.story,
       $scale: async ({ name, count }) => {
         await supervisor.scale(name, count);
@@ -189,7 +193,6 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     await supervisor.start(former);
     started = true;
     progress?.end();
-    const engine = () => supervisor.list().find(({ role }) => role === 'engine');
     link = await openAppLink(
       host,
       cluster ?? engine()?.info.address ?? '',
@@ -239,7 +242,11 @@ async function checkCluster(address: string): Promise<void> {
   const { openNatsEngine } = await import('../log/nats-engine.ts');
   const { logger } = systemHost({ id: 'supervisor', write: () => {}, level: 'silent' });
   const engine = await openNatsEngine({ address, name: 'tandem up', clock: systemClock, random: systemRandom, logger });
-  await engine.close();
+  try {
+    await checkRestored(engine, systemClock.monotonic() + limits.engineTimeoutMs);
+  } finally {
+    await engine.close();
+  }
 }
 
 /** This machine in ids and DNS names. */

@@ -373,26 +373,37 @@ export class EmbeddedLog implements Log {
     });
   }
 
+  async begin(name: string, first: number): Promise<void> {
+    if (this.#failure) throw this.#failure;
+    if (this.#logs.has(name)) throw new TandemError('CONFLICT', `there is a log '${name}' already`);
+    const log = this.#create(name);
+    log.tail = first - 1;
+    log.durable = first - 1;
+    await this.#trimTo(log, first);
+  }
+
   async trim(name: string, before: number): Promise<void> {
     const log = this.#logs.get(name);
     if (!log || before <= log.first) return;
     if (this.#failure) throw this.#failure;
-    const bounded = Math.min(before, log.durable + 1);
-    const empty = new Uint8Array(0);
+    await this.#trimTo(log, Math.min(before, log.durable + 1));
+    await this.#dropDead();
+  }
+
+  async #trimTo(log: LogIndex, before: number): Promise<void> {
     this.#reserve(recordBytes(0));
     this.#gathered = writeRecord(
       this.#gathering,
       this.#gathered,
-      { kind: recordKind.trim, logId: log.id, batch: this.#batch + 1, position: bounded },
-      empty,
+      { kind: recordKind.trim, logId: log.id, batch: this.#batch + 1, position: before },
+      new Uint8Array(0),
     );
-    log.trim(bounded);
+    log.trim(before);
     const durable = new Promise<AppendResult>(resolve => this.#waiting.push({ log, position: log.tail, resolve }));
     this.#schedule();
     const result = await durable;
     if (result.kind !== 'appended')
       throw new TandemError('UNAVAILABLE', 'the trim was not stored', { outcome: 'unknown' });
-    await this.#dropDead();
   }
 
   /** One at a time: two that look at the same oldest segment would both remove it, and one of them the next. */

@@ -22,6 +22,7 @@ export function engineAnswerer(engine: Engine, clock: Clock): Answerer {
         engine.log.read(body['log']!, body['from']!, Math.min(body['bytesMax']!, limits.frameBytesMax / 4), options),
       );
     if (method === 'log.follow') return engine.log.follow(body['log']!, body['from']!, incoming.signal);
+    if (method === 'log.begin') return reply(engine.log.begin(body['log']!, body['first']!, options));
     if (method === 'log.trim') return reply(engine.log.trim(body['log']!, body['before']!, options));
     if (method === 'log.info') return reply(engine.log.info(body['log']!, options));
     if (method === 'log.list') return reply(engine.log.list(body['prefix']!, options));

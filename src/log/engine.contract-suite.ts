@@ -186,6 +186,24 @@ export function engineSuite(name: string, open: () => Promise<Opened>): void {
     );
 
     it(
+      'begins a log at a later position, keeps that through a reopening, and refuses to begin one that is there',
+      using(async opened => {
+        await opened.engine.log.begin('a', 1000, soon());
+        let { engine } = opened;
+        for (const again of [false, true]) {
+          if (again) engine = await opened.reopen();
+          const { first, tail } = await engine.log.info('a', soon());
+          assert.deepEqual([first, tail], [1000, 999]);
+          await assert.rejects(engine.log.begin('a', 5, soon()), code('CONFLICT'));
+        }
+        assert.equal((await engine.log.append('a', 0, [bytes('x')], soon())).kind, 'conflict');
+        assert.equal(appended(await engine.log.append('a', 999, [bytes('x'), bytes('y')], soon())), 1001);
+        assert.deepEqual((await engine.log.read('a', 1000, 1_000_000, soon())).map(text), ['x', 'y']);
+        await assert.rejects(engine.log.read('a', 999, 1, soon()), code('NOT_FOUND'));
+      }),
+    );
+
+    it(
       'takes an entry up to the limit and refuses a larger one',
       using(async ({ engine: { log } }) => {
         const large = new Uint8Array(limits.entryBytesMax).fill(7);

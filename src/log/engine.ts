@@ -55,6 +55,11 @@ export interface Log {
    * Ends when `signal` aborts. @throws NOT_FOUND when `from` was trimmed away, LOG_LOST when the log is shorter than `from - 1`.
    */
   follow(log: string, from: number, signal: AbortSignal): AsyncIterable<readonly Entry[]>;
+  /**
+   * Makes a log whose first entry will have position `first`, as if what lay before had been trimmed: for a restore.
+   * @throws CONFLICT when there is one of that name.
+   */
+  begin(log: string, first: number, options: EngineOptions): Promise<void>;
   /** Drops entries below `before`. */
   trim(log: string, before: number, options: EngineOptions): Promise<void>;
   /** @throws NOT_FOUND when the log has never been appended to. */

@@ -135,6 +135,10 @@ export class NatsLog implements Log {
     return followStream(context, from, AbortSignal.any([signal, stopped]));
   }
 
+  async begin(log: string, first: number, { deadline }: EngineOptions): Promise<void> {
+    await this.#streams.begin(log, first, deadline);
+  }
+
   async trim(log: string, before: number, options: EngineOptions): Promise<void> {
     const { link, clock } = this.#c;
     const found = await this.#find(log, options);

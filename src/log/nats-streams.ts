@@ -2,6 +2,7 @@
  * The streams that logs lie in: made when a log begins, looked at once by each process before it trusts one. A stream that is
  * gone is never made again under a log that had entries: that log is lost, and everybody must see so.
  */
+import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { EngineOptions } from './engine.ts';
 import type { NatsContext } from './nats-append.ts';
@@ -56,6 +57,26 @@ export class NatsStreams {
     const there = await within(look(), deadline, clock, `looking for ${log}`).catch(asUnavailable(log));
     void this.#count();
     return there;
+  }
+
+  /** @throws CONFLICT */
+  async begin(log: string, first: number, deadline: number): Promise<void> {
+    const { link, clock } = this.#c;
+    await untilConnected(link, clock, deadline);
+    const { streams } = link.manager;
+    const name = streamOf(link.address.app, log);
+    const made = async (): Promise<void> => {
+      const found = await streams.info(name).catch(cause => {
+        if (apiCode(cause) === streamNotFound) return undefined;
+        throw cause;
+      });
+      if (found) throw new TandemError('CONFLICT', `there is a log '${log}' already`);
+      await streams.add({ ...this.#config(log), first_seq: first } as never);
+    };
+    await within(made(), deadline, clock, `making ${log}`).catch(cause => {
+      if (cause instanceof TandemError) throw cause;
+      return asUnavailable(log)(cause);
+    });
   }
 
   #config(log: string): object {

@@ -104,6 +104,10 @@ class RemoteLog implements Log {
     }
   }
 
+  async begin(log: string, first: number, options: EngineOptions): Promise<void> {
+    await this.#call('log.begin', { log, first }, options);
+  }
+
   async trim(log: string, before: number, options: EngineOptions): Promise<void> {
     await this.#call('log.trim', { log, before }, options);
   }

@@ -155,6 +155,12 @@ export function engineModel(options: EngineModelOptions): EngineModel {
           appended.delete(woken.resolve);
         }
       },
+      begin: (name, first, { deadline }) =>
+        ask(deadline, () => {
+          if (logs.has(name)) throw new TandemError('CONFLICT', `there is a log '${name}' already`);
+          const before = Array.from({ length: first - 1 }, () => new Uint8Array(0));
+          logs.set(name, { bodies: before, incarnation: random.id(), first });
+        }),
       trim: (name, before, { deadline }) =>
         ask(deadline, () => {
           const found = stored(name);

@@ -1,0 +1,147 @@
+/** `tandem backup shop.backup`: all data of an app, running or stopped, as of one moment; `tandem backup verify` reads one through. */
+import { existsSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { systemHost } from '../app/host.ts';
+import { inspectBackup } from '../backup/restore.ts';
+import { type BackupSummary, takeBackup } from '../backup/take.ts';
+import { linkDialer } from '../communication/link-dialer.ts';
+import { isoTime, systemClock } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
+import { openEmbeddedEngine } from '../log/embedded-engine.ts';
+import type { Engine } from '../log/engine.ts';
+import { nodeDisk } from '../log/node-disk.ts';
+import { reachEngine } from '../log/reach-engine.ts';
+import { type Command, dataFlag, type Invocation, text, UsageError } from './command.ts';
+import { ask } from './control.ts';
+import { keepAwake } from './keep-awake.ts';
+import { dataPathOf, findApp } from './running-app.ts';
+import type { Terminal } from './terminal.ts';
+
+export const command: Command = {
+  usage: ['backup FILE [--data DIR] [--engine ADDRESS]', 'backup verify FILE'],
+  summary: 'Writes all data of an app into one file, as of one moment, while it runs or after it was stopped.',
+  details: [
+    'Writes pause for a moment (mostly under 0.2 s) while that moment is found; reads go on. Everything acknowledged before it is in the file.',
+    'verify: reads a backup through and says what it holds; a file that was cut short or changed is refused.',
+  ].join('\n'),
+  examples: ['tandem backup shop.backup', 'tandem backup verify shop.backup'],
+  flags: { data: dataFlag, engine: engineFlag('The cluster of an app that does not run here: nats://a:4222') },
+  words: [1, 2],
+  run: invocation => keepAwake(() => backup(invocation)),
+};
+
+async function backup(invocation: Invocation): Promise<number> {
+  const { words, flags, terminal } = invocation;
+  const json = flags.json === true;
+  if (words[0] === 'verify') {
+    if (words[1] === undefined) throw new UsageError('tandem backup verify needs the file to read');
+    const path = resolve(words[1]);
+    tellSummary(terminal, json, 'Whole', path, await inspectBackup(nodeDisk, path));
+    return 0;
+  }
+  if (words.length > 1) throw new UsageError(`tandem backup does not take '${words[1]}'`);
+  const path = resolve(words[0]!);
+  if (existsSync(path))
+    throw new TandemError(
+      'CONFLICT',
+      `${path} exists; name another file, so that no backup replaces the one before it`,
+    );
+  const { engine, close } = await engineOf(invocation);
+  try {
+    const tell = json || !terminal.interactive ? undefined : openTelling();
+    const summary = await takeBackup({
+      engine,
+      disk: nodeDisk,
+      path,
+      clock: systemClock,
+      ...(tell ? { tell: tell.tell } : {}),
+    });
+    tell?.end();
+    tellSummary(terminal, json, 'Wrote', path, { ...summary, bytes: statSync(path).size });
+    return 0;
+  } finally {
+    await close();
+  }
+}
+
+/** Of the app that runs with this data, of its stopped engine, or of the cluster that is named. */
+async function engineOf({ flags, environment }: Invocation): Promise<{ engine: Engine; close(): Promise<void> }> {
+  const given = text(flags, 'engine');
+  if (given !== undefined) return connected(given);
+  const data = await dataPathOf({ flags, environment });
+  let control: string | undefined;
+  try {
+    control = findApp(data).control;
+  } catch (cause) {
+    if (TandemError.from(cause).code !== 'NOT_FOUND') throw cause;
+    return stoppedEngine(data);
+  }
+  if (control === undefined)
+    throw new TandemError(
+      'UNAVAILABLE',
+      'the app runs, but its supervisor does not answer; run the same tandem up again, then repeat',
+    );
+  return connected(await ask(control, '$engine', null, 5000));
+}
+
+async function stoppedEngine(data: string): Promise<{ engine: Engine; close(): Promise<void> }> {
+  const directory = join(data, 'engine');
+  if (!existsSync(directory))
+    throw new TandemError(
+      'NOT_FOUND',
+      `no app runs with ${data}, and no data lies there; name its directory with --data, or its cluster with --engine`,
+    );
+  const { random, logger } = silentHost();
+  const engine = await openEmbeddedEngine({ directory, disk: nodeDisk, clock: systemClock, random, logger });
+  return { engine, close: () => engine.close() };
+}
+
+/** Whoever has the engine lets others in by an address. */
+export async function connected(address: string): Promise<{ engine: Engine; close(): Promise<void> }> {
+  const { clock, random, logger, meter, transports } = silentHost();
+  const dialer = linkDialer({ transports, clock, random, logger, meter });
+  const engine = await reachEngine({ dialer, address, name: 'tandem backup', clock, random, logger });
+  return {
+    engine,
+    close: async () => {
+      await engine.close();
+      await dialer.close();
+    },
+  };
+}
+
+export function silentHost(): ReturnType<typeof systemHost> {
+  return systemHost({ id: 'backup', write: () => {}, level: 'silent' });
+}
+
+export function engineFlag(help: string): Command['flags'][string] {
+  return { type: 'string', value: 'ADDRESS', help };
+}
+
+/** One line that is written over, on a terminal. */
+export function openTelling(): { tell(done: { logs: number; of: number; bytes: number }): void; end(): void } {
+  return {
+    tell: ({ logs, of, bytes }) => void process.stderr.write(`\r  ${logs} of ${of} logs, ${sizeOf(bytes)} `),
+    end: () => void process.stderr.write('\r\u001b[K'),
+  };
+}
+
+export function tellSummary(
+  terminal: Terminal,
+  json: boolean,
+  did: string,
+  path: string,
+  summary: BackupSummary,
+): void {
+  const { takenAt, logs, entries, blobs, bytes } = summary;
+  if (json) terminal.out(JSON.stringify({ path, takenAt: isoTime(takenAt), logs, entries, blobs, bytes }));
+  else
+    terminal.out(
+      `${did}: ${path}, of ${isoTime(takenAt)}: ${logs} logs, ${entries} entries, ${blobs} blobs, ${sizeOf(bytes)}.`,
+    );
+}
+
+function sizeOf(bytes: number): string {
+  if (bytes < 1_048_576) return `${Math.ceil(bytes / 1024)} KiB`;
+  return `${(bytes / 1_048_576).toFixed(1)} MiB`;
+}
