@@ -4,8 +4,12 @@ import * as z from 'zod';
 
 const Order = z.object({ orderId: z.string(), email: z.string() });
 
-/** Events of one order stay in order: `orderId` is the key. */
-export const orderPlaced = topic('orders.placed', Order, { key: 'orderId', partitions: 4 });
+/** Events of one order stay in order: `orderId` is the key. Kept for 30 days, and at most 1 GB of each partition. */
+export const orderPlaced = topic('orders.placed', Order, {
+  key: 'orderId',
+  partitions: 4,
+  retention: { age: '30d', bytes: 1_000_000_000 },
+});
 
 /** What `mailer.confirm` gave up on. A dead-letter topic is a topic like any other, with as many partitions as its origin. */
 export const mailsDead = topic(

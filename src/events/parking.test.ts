@@ -156,7 +156,11 @@ for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
     await cluster.until(async () => (await parked(cluster)).filter(head => head.next === 4).length === 3, 120_000);
     broken = false;
     await cluster.until(async () => (await letters(cluster)).length === 3, 60_000);
-    assert.equal(await redriveAll(cluster), 3);
+    // The fate of a resume may be unknown; repeating it is safe.
+    for (let tries = 0; (await letters(cluster)).length > 0; tries++) {
+      assert.ok(tries < 20);
+      await redriveAll(cluster).catch(cause => assert.equal((cause as { outcome: string }).outcome, 'unknown'));
+    }
     await clock.advance(Math.floor(random.next() * 60));
     await crash();
     await cluster.until(async () => {

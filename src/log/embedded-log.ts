@@ -6,7 +6,7 @@ import type { Logger } from '../core/logger.ts';
 import type { Random } from '../core/random.ts';
 import { BatchCache } from './batch-cache.ts';
 import type { AppendResult, EngineOptions, Entry, Log, LogInfo } from './engine.ts';
-import { LogIndex, locationOf, offsetOf, segmentOf } from './log-index.ts';
+import { LogIndex, livingIn, locationOf, offsetOf, segmentOf } from './log-index.ts';
 import {
   readRecord,
   recordBytes,
@@ -419,29 +419,17 @@ export class EmbeddedLog implements Log {
   async #dropOldest(): Promise<void> {
     while (this.#segments.length > 1 && !this.#failure && !this.#closed) {
       const oldest = this.#segments[0]!;
-      const living = this.#livingIn(oldest.number);
+      const living = livingIn(this.#logs.values(), oldest.number);
       let bytes = 0;
       for (const { log, position } of living) bytes += log.lengthAt(position);
       if (bytes > this.#segmentBytes / 4) return;
       await this.#copy(living);
-      if (this.#livingIn(oldest.number).length > 0) return;
+      if (livingIn(this.#logs.values(), oldest.number).length > 0) return;
       this.#segments.shift();
       await oldest.file.close();
       await this.#options.disk.remove(oldest.path);
       await this.#options.disk.syncDirectory(this.#directory);
     }
-  }
-
-  /** Kept entries that lie in a segment. Copies made earlier lie elsewhere, so every kept position is looked at. */
-  #livingIn(segment: number): { log: LogIndex; position: number }[] {
-    const living: { log: LogIndex; position: number }[] = [];
-    for (const log of this.#logs.values()) {
-      for (let position = log.first; position <= log.durable; position++) {
-        const location = log.locate(position);
-        if (location !== undefined && segmentOf(location) === segment) living.push({ log, position });
-      }
-    }
-    return living;
   }
 
   async #copy(living: readonly { log: LogIndex; position: number }[]): Promise<void> {

@@ -85,3 +85,15 @@ export class LogIndex {
     for (const wake of this.waiting) wake();
   }
 }
+
+/** Kept entries that lie in a segment. Copies made earlier lie elsewhere, so every kept position is looked at. */
+export function livingIn(logs: Iterable<LogIndex>, segment: number): { log: LogIndex; position: number }[] {
+  const living: { log: LogIndex; position: number }[] = [];
+  for (const log of logs) {
+    for (let position = log.first; position <= log.durable; position++) {
+      const location = log.locate(position);
+      if (location !== undefined && segmentOf(location) === segment) living.push({ log, position });
+    }
+  }
+  return living;
+}
