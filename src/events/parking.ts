@@ -96,11 +96,13 @@ export function join(tx: SystemTx, subscription: string, key: string, event: Sto
   return true;
 }
 
-/** Lets a key go on. False when it is not parked, or by another delivery than the one that is meant. */
+/** Lets a key go on; repeating it is harmless. False when it is not parked, or by another delivery than the one that is meant. */
 export function resume(tx: SystemTx, { subscription, key, dead, discard }: ResumeForm): boolean {
   const head = parkedKey(tx, subscription, key);
   if (!head) return false;
   if (dead && (head.dead.source !== dead.source || head.dead.number !== dead.number)) return false;
+  // It goes on already: another round would handle again what is being handled.
+  if (head.resumed) return !discard;
   const resumed = { ...head, round: head.round + 1, resumed: true };
   if (discard) leave(tx, resumed);
   else put(tx, resumed);
