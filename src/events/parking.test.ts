@@ -125,7 +125,7 @@ test('a discard drops the event that failed, and those behind it are handled', a
   assert.equal(await cluster.clock.complete(ask(cluster, '$event.resume', form)), false, 'nothing is parked now');
 });
 
-for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
+for (let seed = 1; seed <= 6; seed++) {
   test(`parked and resumed under kills: each event takes effect once and in order (seed ${seed})`, async () => {
     let broken = true;
     const cluster = openCluster(
@@ -168,7 +168,7 @@ for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
       return true;
     }, 120_000);
     for (const id of keys) assert.deepEqual(await order(cluster, id), [1, 2, 3, 4, 5, 6]);
-    await clock.advance(3000);
-    assert.deepEqual(await parked(cluster), []);
+    await cluster.until(async () => (await parked(cluster)).length === 0);
+    for (const id of keys) assert.deepEqual(await order(cluster, id), [1, 2, 3, 4, 5, 6]);
   });
 }
