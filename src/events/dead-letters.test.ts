@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as z from 'zod';
-import { contract } from '../contract/contract.ts';
 import { topic } from '../contract/topic.ts';
 import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
