@@ -6,7 +6,9 @@ export { secret } from './contract/config.ts';
 export type {
   BaseContext,
   CallerInfo,
+  EmitOptions,
   MethodContext,
+  PublishOptions,
   TableReader,
   Transacts,
   Tx,
@@ -21,6 +23,7 @@ export {
   type SubscriptionSpec,
 } from './contract/contract.ts';
 export { type Consistency, type ErrorSpec, error, type MethodSpec, type Stream, stream } from './contract/method.ts';
+export type { Fire, ScheduleSpec } from './contract/schedule.ts';
 export { type Table, table } from './contract/table.ts';
 export { type Topic, topic } from './contract/topic.ts';
 export { DeclaredError, TandemError } from './core/errors.ts';

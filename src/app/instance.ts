@@ -4,15 +4,19 @@
  */
 import type { Service } from '../contract/contract.ts';
 import { describeService } from '../contract/describe.ts';
+import { type ScheduleSpec, scheduleTopic } from '../contract/schedule.ts';
 import type { Topic } from '../contract/topic.ts';
+import { durationMs } from '../core/duration.ts';
 import { TandemError } from '../core/errors.ts';
 import { Closers } from '../core/lifecycle.ts';
 import { limits } from '../core/limits.ts';
 import { Publisher } from '../events/publisher.ts';
 import { attemptsMaxOf, type SubscriptionDefinition } from '../events/subscription.ts';
+import { checkTopics } from '../events/topic-catalog.ts';
 import type { Engine } from '../log/engine.ts';
 import type { ReplicaStore } from '../replication/store.ts';
 import type { Keyspace, StateSettings } from '../state/keyspace.ts';
+import type { ScheduleDefinition } from '../state/schedules.ts';
 import { serviceConfig } from './config.ts';
 import type { Host } from './host.ts';
 import { openPeer } from './peer.ts';
@@ -73,9 +77,12 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       descriptor,
     });
     closers.add('peer', () => peer.close(0));
-    const publisher = new Publisher({ log: engine.log, source: id, clock, random });
+    const { registry, caller } = peer;
+    const home = descriptor.keyspace ? name : undefined;
+    const publisher = new Publisher({ log: engine.log, source: id, clock, random, later: { registry, caller, home } });
     closers.add('publisher', () => publisher.close());
 
+    await checkTopics({ descriptor, log: engine.log, clock, random, deadline });
     let keyspace: Keyspace | undefined;
     if (descriptor.keyspace) {
       closers.add('stores', () => options.stores.close());
@@ -84,6 +91,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
         service: name,
         instance: id,
         tables: definition.tables ?? {},
+        schedules: schedulesOf(service),
         partitions: descriptor.keyspace.partitions,
         replicas: descriptor.keyspace.replicas,
         engine,
@@ -129,7 +137,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
         keyspace,
         engine,
         caller: peer.caller,
-        subscriptions: subscriptionsOf(service),
+        subscriptions: [...subscriptionsOf(service), ...runsOf(service)],
         handle: delivery => runtime.deliver(delivery),
         clock,
         random,
@@ -200,6 +208,33 @@ function subscriptionsOf(service: Service): SubscriptionDefinition[] {
       attemptsMax: attemptsMaxOf(spec.attempts ?? limits.eventAttemptsMax),
       onDead: spec.onDead ?? 'skip',
       from: spec.from ?? 'earliest',
+    };
+  });
+}
+
+type AnySchedule = ScheduleSpec<unknown, unknown, unknown>;
+
+function schedulesOf({ contract, definition }: Service): ScheduleDefinition[] {
+  return Object.entries<AnySchedule>(definition.schedules ?? {}).map(
+    ([name, { cron, timeZone = 'UTC', missed = 'once', key = name }]) => {
+      const topic = scheduleTopic(contract.name as string, name);
+      return { name, cron, timeZone, missed, key, topic };
+    },
+  );
+}
+
+/** The other half of a schedule: what handles its due times. */
+function runsOf({ contract, definition }: Service): SubscriptionDefinition[] {
+  return Object.entries<AnySchedule>(definition.schedules ?? {}).map(([name, { attempts, timeout }]) => {
+    const topic = scheduleTopic(contract.name as string, name);
+    return {
+      name,
+      topic,
+      key: topic.key,
+      attemptsMax: attemptsMaxOf(attempts ?? limits.eventAttemptsMax),
+      onDead: 'skip',
+      from: 'earliest',
+      ...(timeout !== undefined && { timeoutMs: durationMs(timeout) }),
     };
   });
 }
