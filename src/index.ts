@@ -21,6 +21,7 @@ export {
   type SubscriptionSpec,
 } from './contract/contract.ts';
 export { type Consistency, type ErrorSpec, error, type MethodSpec, type Stream, stream } from './contract/method.ts';
+export type { Fire, ScheduleSpec } from './contract/schedule.ts';
 export { type Table, table } from './contract/table.ts';
 export { type Topic, topic } from './contract/topic.ts';
 export { DeclaredError, TandemError } from './core/errors.ts';

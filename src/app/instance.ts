@@ -4,7 +4,9 @@
  */
 import type { Service } from '../contract/contract.ts';
 import { describeService } from '../contract/describe.ts';
+import { type ScheduleSpec, scheduleTopic } from '../contract/schedule.ts';
 import type { Topic } from '../contract/topic.ts';
+import { durationMs } from '../core/duration.ts';
 import { TandemError } from '../core/errors.ts';
 import { Closers } from '../core/lifecycle.ts';
 import { limits } from '../core/limits.ts';
@@ -13,6 +15,7 @@ import { attemptsMaxOf, type SubscriptionDefinition } from '../events/subscripti
 import type { Engine } from '../log/engine.ts';
 import type { ReplicaStore } from '../replication/store.ts';
 import type { Keyspace, StateSettings } from '../state/keyspace.ts';
+import type { ScheduleDefinition } from '../state/schedules.ts';
 import { serviceConfig } from './config.ts';
 import type { Host } from './host.ts';
 import { openPeer } from './peer.ts';
@@ -84,6 +87,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
         service: name,
         instance: id,
         tables: definition.tables ?? {},
+        schedules: schedulesOf(service),
         partitions: descriptor.keyspace.partitions,
         replicas: descriptor.keyspace.replicas,
         engine,
@@ -129,7 +133,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
         keyspace,
         engine,
         caller: peer.caller,
-        subscriptions: subscriptionsOf(service),
+        subscriptions: [...subscriptionsOf(service), ...runsOf(service)],
         handle: delivery => runtime.deliver(delivery),
         clock,
         random,
@@ -200,6 +204,33 @@ function subscriptionsOf(service: Service): SubscriptionDefinition[] {
       attemptsMax: attemptsMaxOf(spec.attempts ?? limits.eventAttemptsMax),
       onDead: spec.onDead ?? 'skip',
       from: spec.from ?? 'earliest',
+    };
+  });
+}
+
+type AnySchedule = ScheduleSpec<unknown, unknown, unknown>;
+
+function schedulesOf({ contract, definition }: Service): ScheduleDefinition[] {
+  return Object.entries<AnySchedule>(definition.schedules ?? {}).map(
+    ([name, { cron, timeZone = 'UTC', missed = 'once', key = name }]) => {
+      const topic = scheduleTopic(contract.name as string, name);
+      return { name, cron, timeZone, missed, key, topic };
+    },
+  );
+}
+
+/** The other half of a schedule: what handles its due times. */
+function runsOf({ contract, definition }: Service): SubscriptionDefinition[] {
+  return Object.entries<AnySchedule>(definition.schedules ?? {}).map(([name, { attempts, timeout }]) => {
+    const topic = scheduleTopic(contract.name as string, name);
+    return {
+      name,
+      topic,
+      key: topic.key,
+      attemptsMax: attemptsMaxOf(attempts ?? limits.eventAttemptsMax),
+      onDead: 'skip',
+      from: 'earliest',
+      ...(timeout !== undefined && { timeoutMs: durationMs(timeout) }),
     };
   });
 }

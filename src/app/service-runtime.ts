@@ -9,8 +9,9 @@ import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
 import { keyOf } from '../contract/key.ts';
 import type { ErrorSpec, MethodSpec, Stream } from '../contract/method.ts';
 import type { RawRequestForm } from '../contract/raw.ts';
+import type { Fire } from '../contract/schedule.ts';
 import type { Answerer, Incoming, Reply } from '../core/channel.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, isoTime } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
@@ -164,19 +165,23 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
     answer,
     handles: method => methods.has(method),
     deliver: async delivery => {
-      const spec = service.definition.subscriptions?.[delivery.subscription];
-      if (!spec) throw new TandemError('MOVED', `${instance} has no subscription '${delivery.subscription}'`);
+      const { subscriptions, schedules } = service.definition;
+      const schedule = schedules?.[delivery.subscription];
+      const handler = (schedule?.run ?? subscriptions?.[delivery.subscription]?.handler) as AnyHandler | undefined;
+      if (!handler) throw new TandemError('MOVED', `${instance} has no subscription '${delivery.subscription}'`);
       enter();
       const span = tracer.start(`${name}.${delivery.subscription}`, 'consumer', delivery.traceparent);
       try {
         const ctx = openContext({
           ...options,
           ...delivery,
+          // The same for every try of one due time, also when its dead letter is sent again.
+          ...(schedule && { requestId: dueId(name, delivery.subscription, delivery.event as Fire) }),
           traceparent: span.traceparent,
           calledBy: { service: name },
           service: name,
         });
-        const done = Promise.resolve((spec.handler as AnyHandler)(delivery.event, ctx));
+        const done = Promise.resolve(handler(delivery.event, ctx));
         const result = await beforeDeadline(done, delivery.deadline, clock, `${name}.${delivery.subscription}`);
         span.end();
         return result;
@@ -200,6 +205,10 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
       });
     },
   };
+}
+
+function dueId(service: string, schedule: string, { dueAt }: Fire): string {
+  return `${service}.${schedule}@${isoTime(dueAt)}`;
 }
 
 /** Tells a repeat of a request from another request under the same id: 64 bits are enough for that. */

@@ -6,6 +6,7 @@ import type { AnyContract } from './call.ts';
 import type { AnyMethods, BaseContext, Handlers, Transacts } from './context.ts';
 import type { CheckedMethod, MethodSpec } from './method.ts';
 import { checkName } from './name.ts';
+import type { ScheduleSpec } from './schedule.ts';
 import type { Tables } from './table.ts';
 import type { Topic } from './topic.ts';
 
@@ -53,6 +54,8 @@ export interface Definition<C, F, T, R, P> {
   readonly around?: (call: AroundCall, ctx: BaseContext<T, R, Out<F>>, next: () => Promise<unknown>) => unknown;
   readonly methods: Handlers<C, T, R, Out<F>>;
   readonly subscriptions?: { readonly [K in keyof P]: SubscriptionSpec<P[K], T, R, Out<F>> };
+  /** What runs at certain times: `{ nightly: { cron: '0 3 * * *', timeZone: 'Europe/Berlin', run: (fire, ctx) => … } }`. */
+  readonly schedules?: { readonly [name: string]: ScheduleSpec<T, R, Out<F>> };
 }
 
 export interface Service<C = AnyContract> {
@@ -95,6 +98,12 @@ export function contract<const N extends string, const M extends AnyMethods>(
           'INVALID',
           `service '${name}' implements methods that its contract lacks: ${unknown.join(', ')}`,
         );
+      for (const schedule of Object.keys(definition.schedules ?? {}))
+        if (schedule in (definition.subscriptions ?? {}))
+          throw new TandemError(
+            'INVALID',
+            `service '${name}' has a schedule and a subscription '${schedule}'; rename one`,
+          );
       return { kind: 'service', contract: self, definition };
     },
   };

@@ -3,14 +3,16 @@
  * here, once, so that gateways, callers and tools only read them. Not for browsers (it hashes with node:crypto).
  */
 import { createHash } from 'node:crypto';
+import { parseCron } from '../core/cron.ts';
 import { durationMs } from '../core/duration.ts';
-import type { TandemError } from '../core/errors.ts';
+import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type AnySchema, type JsonSchema, jsonSchema } from '../core/schema.ts';
 import type { AnyContract } from './call.ts';
 import type { Service } from './contract.ts';
 import type { Descriptor, MethodForm, ShapeForm } from './descriptor.ts';
 import type { ErrorSpec, MethodSpec, Stream } from './method.ts';
+import { type ScheduleSpec, scheduleTopic } from './schedule.ts';
 import type { Topic } from './topic.ts';
 
 export interface DescribeOptions {
@@ -19,16 +21,20 @@ export interface DescribeOptions {
 }
 
 /** @throws UNSUPPORTED, naming service, method and field, when JSON cannot carry a schema. */
-export function describeService(service: Service, options: DescribeOptions = {}): Descriptor {
-  const { contract, definition } = service;
-  const subscriptions = Object.entries(definition.subscriptions ?? {}) as [string, { topic: Topic }][];
+export function describeService({ contract, definition }: Service, options: DescribeOptions = {}): Descriptor {
+  const service = contract.name as string;
+  const schedules = Object.keys(definition.schedules ?? {}).map(name => scheduleForm(service, name, definition));
+  const subscriptions = [
+    ...(Object.entries(definition.subscriptions ?? {}) as [string, { topic: Topic }][]),
+    ...schedules.map(({ name }): [string, { topic: Topic }] => [name, { topic: scheduleTopic(service, name) }]),
+  ];
   const hasData = Object.keys(definition.tables ?? {}).length > 0 || subscriptions.length > 0;
   const topics = new Map<string, Topic>();
   for (const { topic } of subscriptions.map(([, spec]) => spec)) topics.set(topic.name, topic);
   for (const topic of options.topics ?? []) topics.set(topic.name, topic);
   const form = {
     format: 1 as const,
-    service: contract.name as string,
+    service,
     methods: methodForms(contract, definition.methods),
     keyspace: hasData
       ? {
@@ -43,8 +49,32 @@ export function describeService(service: Service, options: DescribeOptions = {})
       schema: schemaForm(schema, 'output', `topic ${name}`),
     })),
     subscriptions: subscriptions.map(([name, { topic }]) => ({ name, topic: topic.name })),
+    ...(schedules.length > 0 && { schedules }),
   };
   return { ...form, hash: hashOf(form) };
+}
+
+/** @throws INVALID: a schedule that no clock can follow is refused before anything runs. */
+function scheduleForm(
+  service: string,
+  name: string,
+  definition: Service['definition'],
+): NonNullable<Descriptor['schedules']>[number] {
+  const {
+    cron,
+    timeZone = 'UTC',
+    timeout,
+    run,
+  } = definition.schedules![name] as ScheduleSpec<unknown, unknown, unknown>;
+  try {
+    if (!/^[a-z][a-zA-Z0-9]*$/.test(name)) throw new TandemError('INVALID', 'a name is camelCase letters and digits');
+    if (typeof run !== 'function') throw new TandemError('INVALID', 'it needs `run: (fire, ctx) => …`');
+    if (timeout !== undefined) durationMs(timeout);
+    parseCron(cron, timeZone);
+  } catch (cause) {
+    throw new TandemError('INVALID', `schedule '${service}.${name}': ${TandemError.from(cause).message}`, { cause });
+  }
+  return { name, cron, timeZone };
 }
 
 /** The methods of a contract with all defaults filled in. `handlers` (of the definition) tells which have a fallback. */

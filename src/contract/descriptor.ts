@@ -44,5 +44,7 @@ export interface Descriptor {
     readonly partitions: number;
     readonly schema: JsonSchema;
   }[];
+  /** Those of its schedules among them: each is a topic and a subscription of its own. */
   readonly subscriptions: readonly { readonly name: string; readonly topic: string }[];
+  readonly schedules?: readonly { readonly name: string; readonly cron: string; readonly timeZone: string }[];
 }

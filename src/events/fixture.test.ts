@@ -18,6 +18,7 @@ import { type EngineModel, engineModel } from '../simulation/engine.ts';
 import { type ProcessClock, type VirtualClock, virtualClock } from '../simulation/virtual-clock.ts';
 import type { Keyspace, StateSettings } from '../state/keyspace.ts';
 import { openKeyspace } from '../state/open-keyspace.ts';
+import type { ScheduleDefinition } from '../state/schedules.ts';
 import { type Delivery, type Events, openEvents } from './events.ts';
 import type { SubscriptionDefinition } from './subscription.ts';
 
@@ -87,6 +88,7 @@ export function openCluster(
     lostAnswerChance?: number;
     partitions?: number;
     subscriptions?: readonly SubscriptionDefinition[];
+    schedules?: readonly ScheduleDefinition[];
     logger?: Logger;
     settings?: Partial<StateSettings>;
     /** Gets between the events of a node and what they stand on. */
@@ -203,6 +205,7 @@ export function openCluster(
         ...shared,
         instance: id,
         tables,
+        schedules: options.schedules ?? [],
         partitions,
         replicas: 2,
         registry,

@@ -23,6 +23,8 @@ export interface SubscriptionDefinition {
   readonly attemptsMax: number;
   readonly onDead: 'skip' | 'park';
   readonly from: 'earliest' | 'latest';
+  /** Of one try. Default `handlerTimeoutMs`. */
+  readonly timeoutMs?: number;
 }
 
 /** What travels to the instance that handles the event. */
@@ -78,6 +80,7 @@ export async function deliver(
   cancel: AbortSignal,
 ): Promise<boolean> {
   const { subscription, clock, random, logger, slots } = options;
+  const { timeoutMs = handlerTimeoutMs } = subscription;
   const source = deliverySource(options.source, at);
   const delivery = {
     subscription: subscription.name,
@@ -98,7 +101,7 @@ export async function deliver(
     try {
       if (signal.aborted) return false;
       const form: DeliveryForm = dead ? { ...delivery, attempt, dead } : { ...delivery, attempt };
-      const fate = await unlessAborted(options.send(form, clock.monotonic() + handlerTimeoutMs, cancel), cancel);
+      const fate = await unlessAborted(options.send(form, clock.monotonic() + timeoutMs, cancel), cancel);
       if (fate === 'dead') options.died.add(1);
       else if (fate === 'parked') options.parked.add(1);
       else options.handled.add(1);

@@ -35,6 +35,8 @@ import { type ProcessClock, virtualClock } from './virtual-clock.ts';
 export interface TestOptions {
   /** Repeats the same delays and choices. Default 1. */
   readonly seed?: number;
+  /** The time at which the app's clock begins, such as `2026-03-29T00:59:00Z`, shortly before a schedule is due. Default: 2026-01-01T00:00Z. */
+  readonly startAt?: string;
   /** Instances per service. Default 1. A name that is no service of this test is refused here and in `config` and `resources`. */
   readonly instances?: Readonly<Record<string, number>>;
   /** The config of each service. */
@@ -118,7 +120,7 @@ export async function testApp(services: readonly Service[], options: TestOptions
 
 class SimulatedApp implements TestApp {
   readonly #options: TestOptions;
-  readonly #clock = virtualClock();
+  readonly #clock;
   readonly #random: Random;
   readonly #network;
   readonly #disk;
@@ -132,6 +134,7 @@ class SimulatedApp implements TestApp {
 
   constructor(options: TestOptions) {
     this.#options = options;
+    this.#clock = virtualClock(options.startAt === undefined ? {} : { wallMs: wallOf(options.startAt) });
     this.#random = seededRandom(options.seed ?? 1);
     this.#network = simulatedNetwork({ clock: this.#clock, random: this.#random, delayMsMax: 0.3 });
     this.#disk = simulatedDisk({ clock: this.#clock, random: this.#random, syncMsMax: 0.3 });
@@ -402,6 +405,12 @@ class SimulatedApp implements TestApp {
     await this.#closeEngine();
     this.#stopTime?.();
   }
+}
+
+function wallOf(startAt: string): number {
+  const wallMs = Date.parse(startAt);
+  if (Number.isFinite(wallMs)) return wallMs;
+  throw new TandemError('INVALID', `\`startAt\`: '${startAt}' is no time; write for example '2026-03-29T00:59:00Z'`);
 }
 
 function unknownName(

@@ -18,6 +18,7 @@ import type { Member, PartitionBeat } from '../failure-detection/beat.ts';
 import type { Engine } from '../log/engine.ts';
 import type { Registry } from '../naming/registry.ts';
 import type { ReplicaStore } from '../replication/store.ts';
+import type { ScheduleDefinition } from './schedules.ts';
 
 /** One direct try at one member: what this room needs of the caller. */
 export interface Sender {
@@ -29,6 +30,8 @@ export interface KeyspaceOptions {
   /** This process's id in beats and in the log's epochs; unique per process life. */
   readonly instance: string;
   readonly tables: Tables;
+  /** Each lies in the partition of its key. */
+  readonly schedules?: readonly ScheduleDefinition[];
   readonly partitions: number;
   readonly replicas: number;
   readonly engine: Engine;

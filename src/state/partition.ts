@@ -1,6 +1,7 @@
 /** One partition held here: its replica, its write path, and what looks at both. */
 import { TandemError } from '../core/errors.ts';
 import type { Gauge } from '../core/meter.ts';
+import { partitionOf } from '../partitioning/hash.ts';
 import { unpack } from '../replication/codec.ts';
 import type { LargeEntries } from '../replication/large-entries.ts';
 import type { Applied } from '../replication/replica.ts';
@@ -15,6 +16,7 @@ import type { KeyspaceOptions, RequestKey, StateSettings, SystemOptions, SystemP
 import type { RawTx } from './overlay.ts';
 import { Pipeline } from './pipeline.ts';
 import { raiseFloor } from './request-ids.ts';
+import { Schedules } from './schedules.ts';
 import { system, systemTx } from './tx.ts';
 import { Watches } from './watch.ts';
 
@@ -43,11 +45,6 @@ export interface Committed {
   readonly position: number;
 }
 
-const dueKinds: ReadonlyMap<string, Due> = new Map([
-  ['row', rowExpires],
-  ['event', eventGoesOut],
-]);
-
 /** Large entries since the last snapshot, in bytes, after which the next is due. */
 const largeBytesMax = 268_435_456;
 /** A follower further behind than this installs a snapshot instead of holding the log. */
@@ -63,6 +60,10 @@ export class Partition {
   readonly #c: PartitionContext;
   readonly #position: Gauge;
   readonly #digest: Gauge;
+  readonly #schedules: Schedules;
+  readonly #dueKinds: ReadonlyMap<string, Due>;
+  /** The epoch in which this instance has put its schedules on the due list. */
+  #armedIn = -1;
   #writing = false;
   #trimFloor: number | undefined;
   #lastSnapshot: number | undefined;
@@ -85,6 +86,14 @@ export class Partition {
     const attributes = { service: options.service, partition: String(context.partition) };
     this.#position = meter.gauge('tandem.replica.position', attributes);
     this.#digest = meter.gauge('tandem.replica.digest', attributes);
+    const schedules = options.schedules ?? [];
+    const mine = schedules.filter(({ key }) => partitionOf(key, options.partitions) === context.partition);
+    this.#schedules = new Schedules(mine);
+    this.#dueKinds = new Map([
+      ['row', rowExpires],
+      ['event', eventGoesOut],
+      ['schedule', this.#schedules.fallsDue],
+    ]);
     this.replica = new Replica({
       ...options,
       partition: context.partition,
@@ -211,10 +220,20 @@ export class Partition {
   /** One transaction at a time; a failed one is tried again by the next tick. */
   #doDue(): void {
     const { clock, logger } = this.#c.options;
-    const dueAtMs = this.#doingDue ? undefined : nextDue(this.replica.store);
-    if (dueAtMs === undefined || dueAtMs > Math.max(clock.now(), this.replica.head.time)) return;
+    if (this.#doingDue) return;
+    const { epoch } = this.replica.head;
+    const arms = this.#armedIn !== epoch && this.#schedules.size > 0;
+    const dueAtMs = nextDue(this.replica.store);
+    if (!arms && (dueAtMs === undefined || dueAtMs > Math.max(clock.now(), this.replica.head.time))) return;
     const deadline = clock.monotonic() + this.#c.settings.engineTimeoutMs;
-    this.#doingDue = this.transact(undefined, tx => doDue(tx, dueKinds), deadline, undefined)
+    const work = (tx: RawTx): void => {
+      if (arms) this.#schedules.arm(tx);
+      doDue(tx, this.#dueKinds);
+    };
+    this.#doingDue = this.transact(undefined, work, deadline, undefined)
+      .then(() => {
+        if (arms) this.#armedIn = epoch;
+      })
       .catch(thrown => {
         const { message } = TandemError.from(thrown);
         logger.warn('what fell due waits for the next try', { log: this.replica.log, message });
