@@ -6,7 +6,9 @@ export { secret } from './contract/config.ts';
 export type {
   BaseContext,
   CallerInfo,
+  EmitOptions,
   MethodContext,
+  PublishOptions,
   TableReader,
   Transacts,
   Tx,

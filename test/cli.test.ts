@@ -73,9 +73,19 @@ export default stock.implement({
 });
 `;
 
+/** Publishes what `stock` cannot read. */
+const depot = `
+import { contract, topic } from 'tandem';
+import * as z from 'zod';
+const sent = topic('stock.delivered', z.object({ sku: z.string() }), { key: 'sku', partitions: 2 });
+export default contract('depot', {}).implement({ methods: {}, publishes: [sent] });
+`;
+
 const folder = folderWith({
   'hello.ts': hello,
   'stock.ts': stock,
+  'renamed.ts': stock.replaceAll('qty', 'amount'),
+  'depot.ts': depot,
   'narrowed.ts': hello.replace(/ {2}slow: \{.*\n/, '').replace(/ {4}slow: async[\s\S]*? {4}\},\n/, ''),
 });
 const data = join(folder, 'data');
@@ -260,6 +270,86 @@ test('a parked key waits until it is redriven or discarded, and a replay brings 
   assert.match(await plain(0, 'topic', 'replay', 'stock.move', '--from', '1m'), /reads 5 events again/);
 });
 
+test('topic show tells who reads what and how far, dead letters, the rate and the busiest keys', async () => {
+  interface Shown {
+    readonly topics: readonly {
+      readonly topic: string;
+      readonly partitions: readonly { readonly events: number; readonly tail: number }[];
+      readonly groups: readonly {
+        readonly group: string;
+        readonly lag: number | null;
+        readonly oldestWaitingMs: number | null;
+        readonly dead: number;
+        readonly readers: readonly { readonly instance: string; readonly position: number }[];
+      }[];
+      readonly recent?: {
+        readonly events: number;
+        readonly perSecond: number;
+        readonly keys: readonly { readonly key: string; readonly events: number }[];
+      };
+    }[];
+  }
+  const shown = (...words: string[]): Promise<Shown> => json<Shown>(0, 'topic', 'show', ...words);
+  const { topics } = await until('the readers to be through', async () => {
+    const found = await shown('stock.delivered');
+    return found.topics[0]!.groups[0]!.lag === 0 && found;
+  });
+  const [topic] = topics;
+  assert.equal(
+    topic!.partitions.reduce((sum, { events }) => sum + events, 0),
+    4,
+    'three published, one redriven',
+  );
+  const [group] = topic!.groups;
+  assert.equal(group!.group, 'stock.arrive');
+  assert.equal(group!.dead, 0);
+  assert.equal(group!.oldestWaitingMs, null);
+  assert.deepEqual(
+    group!.readers.map(({ position }) => position),
+    topic!.partitions.map(({ tail }) => tail),
+  );
+  for (const { instance } of group!.readers) assert.match(instance, /^stock-1-/);
+  assert.deepEqual(topic!.recent!.keys, [
+    { key: 'B', events: 2, share: 0.5 },
+    { key: 'C', events: 2, share: 0.5 },
+  ]);
+  assert(topic!.recent!.perSecond > 0);
+  assert.deepEqual(
+    (await shown()).topics.map(({ topic: name }) => name),
+    ['stock.delivered', 'stock.moved'],
+  );
+  assert.match(
+    await plain(0, 'topic', 'show'),
+    /^TOPIC +PART.*\nstock\.delivered +2 +4 +\d+ B +stock\.arrive +0 +- +0 +0$/m,
+  );
+  assert.match(
+    await plain(0, 'topic', 'show', 'stock.delivered'),
+    /stock-1-[\s\S]*4 events since 20[\s\S]*B +2 +50\.0 %/,
+  );
+  assert.match(
+    await plain(1, 'topic', 'show', 'stock.deliverd'),
+    /knows the topic 'stock\.deliverd'; known: stock\.delivered/,
+  );
+});
+
+test('an event for later is kept, shown nowhere, and comes when its time has come', async () => {
+  const stockOf = (sku: string): Promise<unknown> => json(0, 'call', 'stock.get', JSON.stringify({ sku }));
+  const later = ['topic', 'publish', 'stock.delivered', '{"sku":"L","qty":1}'];
+  assert.match(await plain(2, ...later, '--delay', 'soon'), /--delay: 'soon' is not a duration/);
+  assert.match(await plain(2, ...later, '--at', 'noon'), /--at: 'noon' is no time/);
+  assert.match(await plain(2, ...later, '--at', '2026-01-01', '--delay', '1s'), /not both/);
+  assert.deepEqual(await json(0, ...later, '--delay', '1s'), {
+    topic: 'stock.delivered',
+    published: false,
+    later: 'in 1s',
+  });
+  assert.match(
+    await plain(0, ...later, '--at', '2020-01-01T00:00:00Z'),
+    /Kept for stock\.delivered; it is published at 2020/,
+  );
+  await until('both to be on the shelf', async () => (await stockOf('L')) === 2);
+});
+
 test('logs shows the records of all or of one, follows new ones, and ends at Ctrl-C', async () => {
   await plain(0, 'call', 'hello.greet', '{"name":"Grace"}');
   assert.match(await plain(0, 'logs', 'hello', '--tail', '5'), /hello-1 .* info {2}greeting .*whom=Grace/);
@@ -375,6 +465,21 @@ test('contract check passes what is compatible and names what would break a call
   );
 });
 
+test('contract check compares events with what was promised, and services with one another', async () => {
+  await plain(0, 'contract', 'check', 'hello.ts', 'stock.ts', '--write');
+  assert.match(await plain(0, 'contract', 'check', 'hello.ts', 'stock.ts'), /2 contracts keep what/);
+  const printed = await plain(1, 'contract', 'check', 'renamed.ts');
+  assert.match(
+    printed,
+    /✗ topic stock\.delivered\.amount: old events cannot be read: the field is needed, but not written/,
+  );
+  assert.match(printed, /✗ topic stock\.delivered\.qty: 'stock' as it was cannot read new events/);
+  assert.match(
+    await plain(1, 'contract', 'check', 'stock.ts', 'depot.ts'),
+    /✗ topic stock\.delivered\.qty: 'stock' as it was cannot/,
+  );
+});
+
 test('log does not touch the data of an engine that runs', async () => {
   assert.match(await plain(1, 'log', 'verify'), /in use by process \d+/);
 });
@@ -412,7 +517,7 @@ test('log verifies, prints and repairs the data of what was stopped', async () =
   assert.equal(sound.damage, null);
   const entriesOf = (name: string): number =>
     sound.logs.filter(({ log }) => log.startsWith(name)).reduce((sum, { entries }) => sum + entries, 0);
-  assert.equal(entriesOf('topic/stock.delivered/'), 4, 'three deliveries, one of them redriven');
+  assert.equal(entriesOf('topic/stock.delivered/'), 6, 'five deliveries, one of them redriven');
   assert.match(await plain(0, 'log', 'verify'), /topic\/stock\.delivered\/\d {2}\d entries[\s\S]*no damage/);
 
   const one = sound.logs.find(({ log }) => log.startsWith('topic/stock.delivered/'))!;

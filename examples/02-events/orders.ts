@@ -6,6 +6,7 @@ import { orderPlaced, orders } from './contracts.ts';
 export default orders.implement({
   tables: { orders: table(z.object({ email: z.string() })) },
   partitions: 4,
+  publishes: [orderPlaced],
   methods: {
     place: ({ orderId, email }, ctx) =>
       ctx.transact(tx => {

@@ -3,7 +3,7 @@
 import type { Caller } from '../calling/outgoing.ts';
 import type { Session } from '../calling/session.ts';
 import { typedCalls } from '../calling/typed-calls.ts';
-import type { BaseContext, CallerInfo, Transacts } from '../contract/context.ts';
+import type { BaseContext, CallerInfo, PublishOptions, Transacts } from '../contract/context.ts';
 import type { ErrorSpec, MethodSpec } from '../contract/method.ts';
 import type { Topic } from '../contract/topic.ts';
 import type { Clock } from '../core/clock.ts';
@@ -86,10 +86,10 @@ class Context {
 
   transact: AnyContext['transact'] = (body, options) => this.#scope.transact(body as never, options) as never;
 
-  publish = async (topic: Topic, event: unknown, options?: { readonly timeout?: string }): Promise<void> => {
+  publish = async (topic: Topic, event: unknown, options: PublishOptions = {}): Promise<void> => {
     const { clock, deadline, publisher, traceparent } = this.#options;
-    const timeoutMs = options?.timeout ? durationMs(options.timeout) : limits.callTimeoutMs;
-    await publisher.publish(topic, event, Math.min(deadline, clock.monotonic() + timeoutMs), traceparent);
+    const timeoutMs = options.timeout ? durationMs(options.timeout) : limits.callTimeoutMs;
+    await publisher.publish(topic, event, Math.min(deadline, clock.monotonic() + timeoutMs), traceparent, options);
   };
 
   get #scope(): Scope {

@@ -12,6 +12,7 @@ import { Closers } from '../core/lifecycle.ts';
 import { limits } from '../core/limits.ts';
 import { Publisher } from '../events/publisher.ts';
 import { attemptsMaxOf, type SubscriptionDefinition } from '../events/subscription.ts';
+import { checkTopics } from '../events/topic-catalog.ts';
 import type { Engine } from '../log/engine.ts';
 import type { ReplicaStore } from '../replication/store.ts';
 import type { Keyspace, StateSettings } from '../state/keyspace.ts';
@@ -76,9 +77,12 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       descriptor,
     });
     closers.add('peer', () => peer.close(0));
-    const publisher = new Publisher({ log: engine.log, source: id, clock, random });
+    const { registry, caller } = peer;
+    const home = descriptor.keyspace ? name : undefined;
+    const publisher = new Publisher({ log: engine.log, source: id, clock, random, later: { registry, caller, home } });
     closers.add('publisher', () => publisher.close());
 
+    await checkTopics({ descriptor, log: engine.log, clock, random, deadline });
     let keyspace: Keyspace | undefined;
     if (descriptor.keyspace) {
       closers.add('stores', () => options.stores.close());

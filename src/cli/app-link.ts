@@ -8,10 +8,12 @@ import { linkDialer } from '../communication/link-dialer.ts';
 import { every, isoTime } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
+import { dueTime, type When } from '../events/later.ts';
 import { positionAt, type RangeOptions } from '../events/log-range.ts';
 import type { ParkedKey, ResumeForm } from '../events/parking.ts';
 import { Publisher, topicLog, unknownTopic } from '../events/publisher.ts';
 import type { ReplayForm } from '../events/replay.ts';
+import { type TopicView, viewTopics } from '../events/topic-view.ts';
 import type { Member, Verdict } from '../failure-detection/beat.ts';
 import type { Log } from '../log/engine.ts';
 import { holding } from '../log/hold.ts';
@@ -40,13 +42,16 @@ export interface PartitionView {
 
 export interface AppLink {
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
-  publish(topic: string, event: unknown, timeoutMs: number): Promise<void>;
+  /** `when`: at once if it says nothing. */
+  publish(topic: string, event: unknown, when: When, timeoutMs: number): Promise<void>;
   /** The partitions of a service, or of all that keep data. */
   tables(service: string | undefined, timeoutMs: number): Promise<readonly PartitionView[]>;
   /** Of a service, or of all: what the running instances hold without declaring it. */
   undeclared(service: string | undefined, timeoutMs: number): Promise<readonly UndeclaredTable[]>;
   /** Deletes all rows of a table that no instance declares; answers how many. @throws NOT_FOUND, CONFLICT. */
   dropTable(service: string, table: string, timeoutMs: number): Promise<number>;
+  /** One topic with what its newest events say, or all of them. */
+  topics(topic: string | undefined, timeoutMs: number): Promise<readonly TopicView[]>;
   /** What `service.subscription` gave up on, up to `limit`. */
   deadLetters(subscription: string, limit: number, timeoutMs: number): Promise<readonly DeadLetter[]>;
   /** Keys of `service.subscription` that wait because an event of theirs was given up, up to `limit`. */
@@ -78,7 +83,8 @@ export async function openAppLink(
   const peer = await openPeer({ id, role: 'supervisor', host, engine, listen: `tcp://${linkHost}:0` });
   peer.report({ ready: true });
   const { registry, caller } = peer;
-  const publisher = new Publisher({ log: engine.log, source: id, clock, random });
+  const later = { registry, caller, home: undefined };
+  const publisher = new Publisher({ log: engine.log, source: id, clock, random, later });
   /** Since when each ill member is ill (monotonic ms). */
   const illSinceMs = new Map<string, number>();
   let silences = 0;
@@ -135,7 +141,8 @@ export async function openAppLink(
       const { value } = await caller.call(service, method, input, { deadline: clock.monotonic() + timeoutMs });
       return value;
     },
-    async publish(name, event, timeoutMs) {
+    async publish(name, event, when, timeoutMs) {
+      const at = dueTime(when, clock.now());
       const topics = registry.services().flatMap(service => registry.descriptor(service)?.topics ?? []);
       const topic = topics.find(candidate => candidate.name === name);
       if (!topic)
@@ -150,7 +157,9 @@ export async function openAppLink(
           `an event of '${name}' is an object with its key '${topic.key}' (text or number)`,
         );
       }
-      await publisher.publishRaw(name, topic.partitions, String(key), event, clock.monotonic() + timeoutMs, undefined);
+      const deadline = clock.monotonic() + timeoutMs;
+      if (at === undefined) await publisher.publishRaw(name, topic.partitions, String(key), event, deadline, undefined);
+      else await publisher.publishRawAt(at, topic, String(key), event, deadline, undefined);
     },
     async tables(wanted, timeoutMs) {
       const deadline = clock.monotonic() + timeoutMs;
@@ -166,6 +175,8 @@ export async function openAppLink(
     undeclared: (wanted, timeoutMs) => undeclaredTables(registry, caller, wanted, clock.monotonic() + timeoutMs),
     dropTable: (service, table, timeoutMs) =>
       dropTable({ registry, caller, clock, service, table, deadline: clock.monotonic() + timeoutMs }),
+    topics: (wanted, timeoutMs) =>
+      viewTopics({ log: engine.log, registry, caller, clock, deadline: clock.monotonic() + timeoutMs }, wanted),
     async deadLetters(subscription, limit, timeoutMs) {
       const found: DeadLetter[] = [];
       for await (const { letter } of readDeadLetters(lettersOf(subscription, timeoutMs))) {

@@ -26,7 +26,11 @@ export const commands: readonly Entry[] = [
   { name: 'ps', summary: 'List the processes of a running app', load: () => import('./ps.ts') },
   { name: 'logs', summary: 'Show the records that processes wrote', load: () => import('./logs.ts') },
   { name: 'call', summary: 'Call a method', load: () => import('./call.ts') },
-  { name: 'topic', summary: 'Publish an event; show and redrive dead letters', load: () => import('./topic.ts') },
+  {
+    name: 'topic',
+    summary: 'Show topics and their readers; publish an event; dead letters',
+    load: () => import('./topic.ts'),
+  },
   { name: 'table', summary: 'Show where data lies and who writes it', load: () => import('./table.ts') },
   { name: 'scale', summary: 'Change the number of instances of a service', load: () => import('./scale.ts') },
   { name: 'stop', summary: 'Drain and stop a running app', load: () => import('./stop.ts') },

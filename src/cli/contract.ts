@@ -6,6 +6,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { breakingChanges } from '../contract/compatibility.ts';
 import type { Descriptor } from '../contract/descriptor.ts';
+import { brokenTopics } from '../contract/evolution.ts';
 import { TandemError } from '../core/errors.ts';
 import { type Command, type Invocation, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings } from './config.ts';
@@ -16,7 +17,10 @@ const lockName = 'tandem.lock.json';
 export const command: Command = {
   usage: ['contract check [FILE…] [--write]'],
   summary: `Compares the services' contracts with ${lockName}; exit code 1 when a caller of today would break.`,
-  details: 'A break that is meant is a new contract beside the old one, such as inventory.v2.',
+  details:
+    'Events are compared both ways, since they are stored: new code must read old events, and running code new ones (topic option compatibility: full,\n' +
+    'backward, forward, none). Two services that say a topic differently are compared with each other.\n' +
+    'A break that is meant is a new contract beside the old one, such as inventory.v2, or a new topic.',
   flags: { write: { type: 'boolean', help: `Make today's contracts the promise (${lockName})` } },
   words: [1, 64],
   run: check,
@@ -41,6 +45,13 @@ async function check(invocation: Invocation): Promise<number> {
     const before = lock?.services[name];
     return before ? breakingChanges(before, descriptor) : [];
   });
+  const promised = Object.values(lock?.services ?? {});
+  found.push(
+    ...brokenTopics(
+      promised,
+      services.map(({ descriptor }) => descriptor),
+    ),
+  );
   if (flags.write) {
     const now = Object.fromEntries(services.map(({ name, descriptor }) => [name, descriptor]));
     const next: Lock = { format: 1, services: { ...lock?.services, ...now } };

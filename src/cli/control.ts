@@ -14,7 +14,9 @@ import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import { systemRandom } from '../core/random.ts';
 import type { DeadLetter } from '../events/dead-letters.ts';
+import type { When } from '../events/later.ts';
 import type { ParkedKey } from '../events/parking.ts';
+import type { TopicView } from '../events/topic-view.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
 import type { AppLink, PartitionView } from './app-link.ts';
@@ -34,10 +36,17 @@ export interface ControlMethods {
     input: { readonly service: string; readonly method: string; readonly input: unknown; readonly timeoutMs: number };
     output: unknown;
   };
-  $publish: { input: { readonly topic: string; readonly event: unknown; readonly timeoutMs: number }; output: null };
+  $publish: {
+    input: { readonly topic: string; readonly event: unknown; readonly when?: When; readonly timeoutMs: number };
+    output: null;
+  };
   $deadLetters: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
     output: readonly DeadLetter[];
+  };
+  $topics: {
+    input: { readonly topic: string | undefined; readonly timeoutMs: number };
+    output: readonly TopicView[];
   };
   $tables: {
     input: { readonly service: string | undefined; readonly timeoutMs: number };

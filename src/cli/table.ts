@@ -5,7 +5,7 @@ import type { PartitionView } from './app-link.ts';
 import { type Command, dataFlag, type Invocation, UsageError } from './command.ts';
 import { ask } from './control.ts';
 import { controlOf, dataPathOf, findApp } from './running-app.ts';
-import { columns } from './terminal.ts';
+import { columns, size } from './terminal.ts';
 
 export const command: Command = {
   usage: ['table show [SERVICE]', 'table drop SERVICE TABLE'],
@@ -59,10 +59,4 @@ function row({ service, partition, writer, tail, first, bytes, copies }: Partiti
     return `${ready ? '' : '~'}${instance}${behind > 0 ? ` -${behind}` : ''}`;
   });
   return [service, String(partition), writer ?? 'none', String(tail), String(first), size(bytes), shown.join(', ')];
-}
-
-function size(bytes: number): string {
-  if (bytes < 1024) return `${bytes} B`;
-  if (bytes < 1_048_576) return `${Math.round(bytes / 1024)} KiB`;
-  return `${(bytes / 1_048_576).toFixed(1)} MiB`;
 }

@@ -41,3 +41,10 @@ export function columns(rows: readonly (readonly string[])[], indent = ''): stri
   const widths = Array.from({ length: most }, (_, i) => Math.max(...rows.map(row => row[i]?.length ?? 0)));
   return rows.map(row => (indent + row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ')).trimEnd()).join('\n');
 }
+
+/** Bytes as people read them. */
+export function size(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`;
+  if (bytes < 1_048_576) return `${Math.round(bytes / 1024)} KiB`;
+  return `${(bytes / 1_048_576).toFixed(1)} MiB`;
+}

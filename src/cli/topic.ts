@@ -3,12 +3,15 @@
  * show what a subscription gave up on, and send it into its topic again once the reason is gone.
  */
 import { isoTime, systemClock, timeOf } from '../core/clock.ts';
-import { durationMs } from '../core/duration.ts';
+import { type Duration, durationMs } from '../core/duration.ts';
+import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
+import type { When } from '../events/later.ts';
 import { json } from './call.ts';
 import { type Command, dataFlag, type Invocation, UsageError } from './command.ts';
 import { ask } from './control.ts';
 import { controlOf, dataPathOf, findApp } from './running-app.ts';
+import { show, showDetails } from './topic-show.ts';
 
 const shownMax = 20;
 /** Letters of one redrive are sent one after another. */
@@ -16,27 +19,34 @@ const redriveTimeoutMs = 60_000;
 
 export const command: Command = {
   usage: [
-    'topic publish TOPIC JSON',
+    'topic show [TOPIC]',
+    'topic publish TOPIC JSON [--delay 5m | --at TIME]',
     'topic dead SERVICE.SUBSCRIPTION [--limit N]',
     'topic redrive SERVICE.SUBSCRIPTION [--limit N]',
     'topic parked SERVICE.SUBSCRIPTION [--limit N]',
     'topic discard SERVICE.SUBSCRIPTION KEY',
     'topic replay SERVICE.SUBSCRIPTION --from earliest|TIME|POSITION [--partition N]',
   ],
-  summary: 'Publishes an event to a topic that a running service knows; shows and redrives dead letters.',
+  summary: 'Shows topics, their readers and lag; publishes an event; shows and redrives dead letters.',
   details:
-    'publish: when it returns, the event is durable. Its key is checked; its other fields are checked by whoever reads them.\n' +
+    `${showDetails}\n` +
+    'publish: when it returns, the event is durable. Its key is checked; its other fields are checked by whoever reads them. With --delay or --at\n' +
+    'it waits, durable too, with a service that subscribes to the topic, and is published by that when its time has come.\n' +
     "redrive: each dead letter comes again at the end of its topic, for that subscription only, and is no dead letter any more. With onDead: 'park' its key goes on instead, in order.\n" +
     'parked, discard: keys that wait because an event of theirs was given up; discard drops that event, and those behind it go on.\n' +
     'replay: the subscription reads its topic again, as a new generation: handlers run again, live events follow. TIME is such as 2026-11-23T10:00Z, or 2h (ago).',
   examples: [
+    'tandem topic show inventory.reserved',
     `tandem topic publish inventory.reserved '{"sku":"A","qty":1,"orderId":"7"}'`,
+    `tandem topic publish inventory.reserved '{"sku":"A","qty":1,"orderId":"7"}' --delay 5m`,
     'tandem topic dead notifications.tellShipped',
     'tandem topic redrive notifications.tellShipped',
     'tandem topic replay revenue.book --from 2h',
   ],
   flags: {
     data: dataFlag,
+    delay: { type: 'string', value: 'TIME', help: 'Publish after so long: 30s, 5m, 1h, 7d' },
+    at: { type: 'string', value: 'TIME', help: 'Publish at a time: 2026-03-01T08:00:00Z' },
     limit: {
       type: 'string',
       value: 'N',
@@ -45,13 +55,16 @@ export const command: Command = {
     from: { type: 'string', value: 'WHERE', help: 'replay: earliest, a time, or a position (with --partition)' },
     partition: { type: 'string', value: 'N', help: 'replay: this partition of the topic only' },
   },
-  words: [2, 3],
+  words: [1, 3],
   async run(invocation: Invocation): Promise<number> {
     const verb = invocation.words[0] ?? '';
+    if (verb === 'show' && invocation.words.length <= 2) return show(invocation);
     if (verb === 'publish') return publish(invocation);
     const act = verbs.get(verb);
     if (!act)
-      throw new UsageError(`tandem topic does not know '${verb}'; it knows: publish, ${[...verbs.keys()].join(', ')}`);
+      throw new UsageError(
+        `tandem topic does not know '${verb}'; it knows: show, publish, ${[...verbs.keys()].join(', ')}`,
+      );
     const { words } = invocation;
     const subscription = words[1] ?? '';
     if (words.length > 2 && verb !== 'discard')
@@ -75,10 +88,30 @@ async function publish({ words, flags, environment, terminal }: Invocation): Pro
   const [, topic = '', body] = words;
   if (body === undefined) throw new UsageError('tandem topic publish needs more: tandem topic publish TOPIC JSON');
   const event = json(body, 'the event');
+  const when = whenOf(flags);
   const control = controlOf(findApp(await dataPathOf({ flags, environment })));
-  await ask(control, '$publish', { topic, event, timeoutMs: limits.callTimeoutMs }, limits.callTimeoutMs + 1000);
-  terminal.out(flags.json ? JSON.stringify({ topic, published: true }) : `Published to ${topic}.`);
+  await ask(control, '$publish', { topic, event, when, timeoutMs: limits.callTimeoutMs }, limits.callTimeoutMs + 1000);
+  const later = flags.delay !== undefined ? `in ${flags.delay}` : flags.at !== undefined ? `at ${flags.at}` : undefined;
+  if (flags.json) terminal.out(JSON.stringify({ topic, published: later === undefined, ...(later && { later }) }));
+  else terminal.out(later ? `Kept for ${topic}; it is published ${later}.` : `Published to ${topic}.`);
   return 0;
+}
+
+function whenOf({ delay, at }: Invocation['flags']): When {
+  if (delay !== undefined && at !== undefined) throw new UsageError('give --delay or --at, not both');
+  if (delay !== undefined) {
+    try {
+      durationMs(String(delay));
+    } catch (cause) {
+      throw new UsageError(`--delay: ${TandemError.from(cause).message}`);
+    }
+    return { delay: String(delay) as Duration };
+  }
+  if (at === undefined) return {};
+  const time = timeOf(String(at));
+  if (time === undefined)
+    throw new UsageError(`--at: '${String(at)}' is no time; write for example 2026-03-01T08:00:00Z`);
+  return { at: time };
 }
 
 async function dead({ flags, environment, terminal }: Invocation, subscription: string): Promise<number> {

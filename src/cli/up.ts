@@ -177,11 +177,12 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
       },
       $stop: ({ graceMs }) => stop(graceMs),
       $call: ({ service, method, input, timeoutMs }) => linked(link).call(service, method, input, timeoutMs),
-      $publish: async ({ topic, event, timeoutMs }) => {
-        await linked(link).publish(topic, event, timeoutMs);
+      $publish: async ({ topic, event, when, timeoutMs }) => {
+        await linked(link).publish(topic, event, when ?? {}, timeoutMs);
         return null;
       },
       $deadLetters: ({ subscription, limit, timeoutMs }) => linked(link).deadLetters(subscription, limit, timeoutMs),
+      $topics: ({ topic, timeoutMs }) => linked(link).topics(topic ?? undefined, timeoutMs),
       $tables: ({ service, timeoutMs }) => linked(link).tables(service ?? undefined, timeoutMs),
       $parked: ({ subscription, limit, timeoutMs }) => linked(link).parked(subscription, limit, timeoutMs),
       $replay: ({ subscription, from, timeoutMs }) => linked(link).replay(subscription, from, timeoutMs),

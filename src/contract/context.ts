@@ -39,12 +39,11 @@ export interface TxTable<V, I extends string = never> {
   find(name: I, value: string): Iterable<readonly [key: string, value: V]>;
 }
 export type Tx<T> = { readonly [K in keyof T]: T[K] extends Table<infer V, infer I> ? TxTable<V, I> : never } & {
-  /** Publishes in the same commit: both happen or neither. */
   /**
-   * With `delay` it is kept with the data and published when so much time has passed on the partition's clock, once, whoever
-   * writes the partition by then.
+   * Publishes in the same commit: both happen or neither. With `delay` or `at` it is kept with the data and published when the
+   * partition's clock has come to that time, once, whoever writes the partition by then.
    */
-  emit<E>(topic: Topic<E>, event: E, options?: { readonly delay?: Duration }): void;
+  emit<E>(topic: Topic<E>, event: E, options?: EmitOptions): void;
   /** The partition's clock in ms: never goes back, the same for all replicas. */
   readonly now: number;
   /** [0, 1); fresh at each run. */
@@ -52,6 +51,17 @@ export type Tx<T> = { readonly [K in keyof T]: T[K] extends Table<infer V, infer
 };
 type Synchronous<R> =
   R extends PromiseLike<unknown> ? 'a transaction body is synchronous: do I/O before or after it' : R;
+/** When an event goes out. Default: at once. */
+export interface EmitOptions {
+  /** After so long. */
+  readonly delay?: Duration;
+  /** At a time (a Date, or ms since 1970); one that has passed means at once. */
+  readonly at?: Date | number;
+}
+export interface PublishOptions extends EmitOptions {
+  /** Default 5s. */
+  readonly timeout?: Duration;
+}
 export interface TransactOptions {
   /** Names this transaction when one handler makes several, so that each has its own request id. */
   readonly step?: string;
@@ -87,8 +97,12 @@ export interface BaseContext<T, R, F> extends Calls {
   readonly trace: string;
   /** This instance's id. */
   readonly instance: string;
-  /** Publishes outside of a transaction; resolves when durable. May be repeated by the caller's retry: use `tx.emit` where it matters. */
-  publish<E>(topic: Topic<E>, event: E, options?: { readonly timeout?: Duration }): Promise<void>;
+  /**
+   * Publishes outside of a transaction; resolves when durable. May be repeated by the caller's retry: use `tx.emit` where it
+   * matters. With `delay` or `at` the event waits in this service's data, or, when it keeps none, in that of a service that
+   * subscribes to the topic; when none does, it is refused with UNSUPPORTED.
+   */
+  publish<E>(topic: Topic<E>, event: E, options?: PublishOptions): Promise<void>;
 }
 export type Fails<S> = S extends { errors: infer E }
   ? {

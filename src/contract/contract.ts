@@ -54,6 +54,8 @@ export interface Definition<C, F, T, R, P> {
   readonly around?: (call: AroundCall, ctx: BaseContext<T, R, Out<F>>, next: () => Promise<unknown>) => unknown;
   readonly methods: Handlers<C, T, R, Out<F>>;
   readonly subscriptions?: { readonly [K in keyof P]: SubscriptionSpec<P[K], T, R, Out<F>> };
+  /** Topics that it publishes to: named here, a change of their events is checked here too, not only where they are read. */
+  readonly publishes?: readonly Topic[];
   /** What runs at certain times: `{ nightly: { cron: '0 3 * * *', timeZone: 'Europe/Berlin', run: (fire, ctx) => … } }`. */
   readonly schedules?: { readonly [name: string]: ScheduleSpec<T, R, Out<F>> };
 }

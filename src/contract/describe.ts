@@ -10,18 +10,13 @@ import { limits } from '../core/limits.ts';
 import { type AnySchema, type JsonSchema, jsonSchema } from '../core/schema.ts';
 import type { AnyContract } from './call.ts';
 import type { Service } from './contract.ts';
-import type { Descriptor, MethodForm, ShapeForm } from './descriptor.ts';
+import type { Descriptor, MethodForm, ShapeForm, TopicForm } from './descriptor.ts';
 import type { ErrorSpec, MethodSpec, Stream } from './method.ts';
 import { type ScheduleSpec, scheduleTopic } from './schedule.ts';
 import type { Topic } from './topic.ts';
 
-export interface DescribeOptions {
-  /** Topics that the service publishes to; those it subscribes to are known from its definition. */
-  readonly topics?: readonly Topic[];
-}
-
 /** @throws UNSUPPORTED, naming service, method and field, when JSON cannot carry a schema. */
-export function describeService({ contract, definition }: Service, options: DescribeOptions = {}): Descriptor {
+export function describeService({ contract, definition }: Service): Descriptor {
   const service = contract.name as string;
   const schedules = Object.keys(definition.schedules ?? {}).map(name => scheduleForm(service, name, definition));
   const subscriptions = [
@@ -31,7 +26,7 @@ export function describeService({ contract, definition }: Service, options: Desc
   const hasData = Object.keys(definition.tables ?? {}).length > 0 || subscriptions.length > 0;
   const topics = new Map<string, Topic>();
   for (const { topic } of subscriptions.map(([, spec]) => spec)) topics.set(topic.name, topic);
-  for (const topic of options.topics ?? []) topics.set(topic.name, topic);
+  for (const topic of definition.publishes ?? []) topics.set(topic.name, topic);
   const form = {
     format: 1 as const,
     service,
@@ -42,12 +37,7 @@ export function describeService({ contract, definition }: Service, options: Desc
           replicas: definition.replicas ?? limits.replicas,
         }
       : undefined,
-    topics: [...topics.values()].map(({ name, key, partitions, schema }) => ({
-      name,
-      key,
-      partitions,
-      schema: schemaForm(schema, 'output', `topic ${name}`),
-    })),
+    topics: [...topics.values()].map(topic => topicForm(topic, definition.publishes?.includes(topic) ?? false)),
     subscriptions: subscriptions.map(([name, { topic }]) => ({ name, topic: topic.name })),
     ...(schedules.length > 0 && { schedules }),
   };
@@ -75,6 +65,19 @@ function scheduleForm(
     throw new TandemError('INVALID', `schedule '${service}.${name}': ${TandemError.from(cause).message}`, { cause });
   }
   return { name, cron, timeZone };
+}
+
+function topicForm({ name, key, partitions, schema, compatibility }: Topic, published: boolean): TopicForm {
+  const [written, read] = [schemaForm(schema, 'output', `topic ${name}`), schemaForm(schema, 'input', `topic ${name}`)];
+  return {
+    name,
+    key,
+    partitions,
+    schema: written,
+    ...(canonical(written) !== canonical(read) && { reads: read }),
+    ...(published && { published }),
+    ...(compatibility && { compatibility }),
+  };
 }
 
 /** The methods of a contract with all defaults filled in. `handlers` (of the definition) tells which have a fallback. */

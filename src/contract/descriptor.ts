@@ -5,6 +5,7 @@
 import type { Priority } from '../core/channel.ts';
 import type { JsonSchema } from '../core/schema.ts';
 import type { Consistency } from './method.ts';
+import type { Compatibility } from './topic.ts';
 
 export interface ShapeForm {
   readonly stream: boolean;
@@ -30,6 +31,20 @@ export interface MethodForm {
   /** The definition has a fallback for it. */
   readonly fallback: boolean;
 }
+export interface TopicForm {
+  readonly name: string;
+  readonly key: string;
+  readonly partitions: number;
+  /** Of events as they are written. */
+  readonly schema: JsonSchema;
+  /** Of what is taken for an event, where that is more: fields with defaults may be absent. */
+  readonly reads?: JsonSchema;
+  /** The service says that it publishes to it. */
+  readonly published?: true;
+  /** Which changes it allows. Default full. */
+  readonly compatibility?: Compatibility;
+}
+
 export interface Descriptor {
   readonly format: 1;
   readonly service: string;
@@ -38,12 +53,8 @@ export interface Descriptor {
   readonly methods: readonly MethodForm[];
   /** Undefined when the service keeps no data (no tables, no subscriptions). */
   readonly keyspace: { readonly partitions: number; readonly replicas: number } | undefined;
-  readonly topics: readonly {
-    readonly name: string;
-    readonly key: string;
-    readonly partitions: number;
-    readonly schema: JsonSchema;
-  }[];
+  /** What it subscribes to, and what it says that it publishes. */
+  readonly topics: readonly TopicForm[];
   /** Those of its schedules among them: each is a topic and a subscription of its own. */
   readonly subscriptions: readonly { readonly name: string; readonly topic: string }[];
   readonly schedules?: readonly { readonly name: string; readonly cron: string; readonly timeZone: string }[];

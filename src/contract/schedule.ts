@@ -3,6 +3,7 @@
  * service subscribes to it: so a run has everything that the handling of an event has, from once-in-effect to dead letters.
  */
 import type { Duration } from '../core/duration.ts';
+import { limits } from '../core/limits.ts';
 import type { AnySchema } from '../core/schema.ts';
 import type { BaseContext, Transacts } from './context.ts';
 import type { Topic } from './topic.ts';
@@ -69,5 +70,12 @@ const fireJsonSchema = {
 };
 
 export function scheduleTopic(service: string, schedule: string): Topic<FireEvent> {
-  return { kind: 'topic', name: `schedule.${service}.${schedule}`, schema: fireSchema, key: 'key', partitions: 1 };
+  return {
+    kind: 'topic',
+    name: `schedule.${service}.${schedule}`,
+    schema: fireSchema,
+    key: 'key',
+    partitions: 1,
+    retention: { ageMs: limits.topicRetentionMs, bytes: Number.POSITIVE_INFINITY },
+  };
 }

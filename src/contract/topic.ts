@@ -16,9 +16,16 @@ export interface Topic<E = any> {
   readonly partitions: number;
   /** How long and how much of it is kept, per partition; Infinity without a bound. */
   readonly retention: { readonly ageMs: number; readonly bytes: number };
+  readonly compatibility?: Compatibility;
   /** Carries the type only; never set. */
   readonly __event?: E;
 }
+
+/**
+ * What a new version of an event must keep: `backward`, it reads the old events; `forward`, those who read the old ones read the
+ * new; `full`, both; `none`, nothing: readers may get what they cannot read.
+ */
+export type Compatibility = 'full' | 'backward' | 'forward' | 'none';
 
 export interface TopicOptions<S> {
   readonly key: Scalar<Out<S>>;
@@ -30,13 +37,28 @@ export interface TopicOptions<S> {
    * Enforced each minute by the services that subscribe. Dead letters are kept until they are redriven.
    */
   readonly retention?: { readonly age?: Duration | 'forever'; readonly bytes?: number };
+  /** Checked by `tandem contract check` and when an instance starts. Default full: publishers and subscribers may be renewed in any order. */
+  readonly compatibility?: Compatibility;
 }
 
 /** @throws INVALID on a bad name: lower case words joined by dots or dashes. */
 export function topic<S extends AnySchema>(name: string, schema: S, options: TopicOptions<S>): Topic<Out<S>> {
   checkName('topic', name);
-  const { key, partitions = limits.topicPartitions, retention } = options;
-  return { kind: 'topic', name, schema, key, partitions, retention: retentionOf(name, retention) };
+  const { key, partitions = limits.topicPartitions, retention, compatibility } = options;
+  if (compatibility !== undefined && !['full', 'backward', 'forward', 'none'].includes(compatibility))
+    throw new TandemError(
+      'INVALID',
+      `topic '${name}': compatibility '${String(compatibility)}' is none of full, backward, forward, none`,
+    );
+  return {
+    kind: 'topic',
+    name,
+    schema,
+    key,
+    partitions,
+    retention: retentionOf(name, retention),
+    ...(compatibility && { compatibility }),
+  };
 }
 
 function retentionOf(name: string, { age, bytes }: TopicOptions<AnySchema>['retention'] = {}): Topic['retention'] {

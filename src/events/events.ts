@@ -16,6 +16,7 @@ import type { Keyspace, Sender } from '../state/keyspace.ts';
 import { type CursorRow, mayReplace } from './cursor.ts';
 import { Floors } from './floors.ts';
 import { type Delivery, type FloorForm, Handling } from './handling.ts';
+import type { LaterForm } from './later.ts';
 import { type ParkedKey, parkedKeys, type ResumeForm, resume } from './parking.ts';
 import { topicLog } from './publisher.ts';
 import { Reader } from './reader.ts';
@@ -31,6 +32,7 @@ import {
   Slots,
   type SubscriptionDefinition,
 } from './subscription.ts';
+import type { ReadersForm } from './topic-view.ts';
 
 export type { Delivery } from './handling.ts';
 
@@ -71,7 +73,16 @@ export function openEvents(options: EventsOptions): Events {
   const handling = new Handling({ ...options, subscriptions });
   const relays = new Map<number, Relay>();
   const resuming = new Map<number, Resuming>();
-  const readers = new Map<string, { readonly partition: number; readonly reader: Reader }>();
+  const readers = new Map<
+    string,
+    {
+      readonly partition: number;
+      readonly subscription: string;
+      readonly topic: string;
+      readonly topicPartition: number;
+      readonly reader: Reader;
+    }
+  >();
   const retention = openRetention({
     ...options,
     topics: options.subscriptions.map(({ topic }) => topic),
@@ -224,7 +235,9 @@ export function openEvents(options: EventsOptions): Events {
     if (method === '$event') return handling.run(body as DeliveryForm, until, signal);
     if (method === '$event.floor') return handling.raiseFloor(body as FloorForm, until);
     if (method === '$event.replay') return replay(body as ReplayForm, until, signal);
+    if (method === '$event.later') return keep(body as LaterForm, until);
     if (method === '$event.parked') return parkedHere(body as ParkedForm);
+    if (method === '$event.readers') return readersHere();
     if (method === '$event.resume') return resumeKey(body as ResumeForm, until, signal);
     throw new TandemError('NOT_FOUND', `events do not answer '${method}'`);
   };
@@ -249,6 +262,22 @@ export function openEvents(options: EventsOptions): Events {
     }
     return null;
   };
+  const readersHere = (): ReadersForm => ({
+    readers: [...readers.values()].flatMap(({ subscription, topic, topicPartition, reader }) => {
+      const { progress } = reader;
+      return progress ? [{ subscription, topic, partition: topicPartition, ...progress }] : [];
+    }),
+    parked: options.subscriptions
+      .filter(({ onDead }) => onDead === 'park')
+      .map(({ name }) => {
+        const heads = parkedHere({ subscription: name, limit: Number.MAX_SAFE_INTEGER });
+        return {
+          subscription: name,
+          keys: heads.length,
+          events: heads.reduce((sum, { first, next }) => sum + next - first, 0),
+        };
+      }),
+  });
 
   /** Parked keys of one subscription in the partitions that are written here. */
   const parkedHere = ({ subscription, limit }: ParkedForm): readonly ParkedKey[] =>
@@ -265,6 +294,25 @@ export function openEvents(options: EventsOptions): Events {
     return found;
   };
 
+  /** An event for later, put on the due list of its key's partition. */
+  const keep = async (form: LaterForm, until: number): Promise<void> => {
+    const { topic: name, partitions, key, event, at, id, born, repeated, traceparent } = form;
+    const request = { id, born, inputHash: id, repeated };
+    await keyspace
+      .system(keyspace.partitionOf(key))
+      .transact(request, tx => tx.emit({ name, partitions }, key, event, at), {
+        deadline: until,
+        ...(traceparent ? { traceparent } : {}),
+      });
+  };
+
+  /** Who publishes from outside may not know the writer: it is sent on once. */
+  const forwardLater = async ({ body, deadline: until, signal, meta }: Incoming): Promise<void> => {
+    const partition = keyspace.partitionOf((body as LaterForm).key);
+    if (((meta ?? {}) as { hops?: number }).hops) handling.checkHere(partition);
+    await send(partition, '$event.later', body, until, signal);
+  };
+
   const starting = (partition: number): void => {
     if (!relays.has(partition)) relays.set(partition, openRelay(partition));
     if (!resuming.has(partition)) resuming.set(partition, openResuming(partition));
@@ -272,7 +320,9 @@ export function openEvents(options: EventsOptions): Events {
       for (let topicPartition = 0; topicPartition < subscription.topic.partitions; topicPartition++) {
         const source = sourceOf(service, subscription, topicPartition);
         if (keyspace.partitionOf(source) !== partition || readers.has(source)) continue;
-        readers.set(source, { partition, reader: openReader(subscription, topicPartition, partition) });
+        const reader = openReader(subscription, topicPartition, partition);
+        const { name, topic } = subscription;
+        readers.set(source, { partition, subscription: name, topic: topic.name, topicPartition, reader });
       }
     }
   };
@@ -304,7 +354,10 @@ export function openEvents(options: EventsOptions): Events {
   return {
     handles: method => method === '$event' || method.startsWith('$event.'),
     answer: async (incoming: Incoming): Promise<Reply> => ({
-      body: (await handle(incoming.method, incoming.body, incoming.deadline, incoming.signal)) ?? null,
+      body:
+        (await (incoming.method === '$event.later'
+          ? forwardLater(incoming)
+          : handle(incoming.method, incoming.body, incoming.deadline, incoming.signal))) ?? null,
     }),
     close: async graceMs => {
       closed = true;

@@ -3,7 +3,8 @@
  * stores the dead letter under that same id. Who comes to the wrong place is told so, which is always safe to repeat.
  */
 import { Session } from '../calling/session.ts';
-import type { Clock } from '../core/clock.ts';
+import type { Topic } from '../contract/topic.ts';
+import { type Clock, isoTime } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { validate } from '../core/schema.ts';
@@ -121,7 +122,7 @@ export class Handling {
     // what the event's transaction wrote is there for its handler
     const session = new Session();
     if (source.startsWith('state/')) session.advance(source, positionOf(number));
-    const event = await validate(topic.schema, bodyOf(form.event), `event of '${topic.name}'`);
+    const event = await this.#read(form, topic);
     const scope = this.#options.keyspace.scope({
       partition,
       level: 'sequential',
@@ -142,6 +143,20 @@ export class Handling {
       signal,
       traceparent,
     });
+  }
+
+  /** What breaks the schema is tried again like what fails, since in a roll the next try may meet newer code; then it is a dead letter. @throws INVALID */
+  async #read({ event, number, subscription }: DeliveryForm, topic: Topic): Promise<unknown> {
+    try {
+      return await validate(topic.schema, bodyOf(event), `event of '${topic.name}'`);
+    } catch (cause) {
+      const { code, message, details } = TandemError.from(cause);
+      if (code !== 'INVALID') throw cause;
+      const group = `${this.#options.service}.${subscription}`;
+      const what = `the schema of '${group}' cannot read the event at position ${number} of its partition, published ${isoTime(event.at)}: ${message}`;
+      const advice = `make the schema take it, then: tandem topic redrive ${group}`;
+      throw new TandemError('INVALID', `${what}; ${advice}`, details ? { details } : {});
+    }
   }
 
   /** Under the delivery's own id: if a try did succeed after all, this changes nothing, and the event counts as handled. */

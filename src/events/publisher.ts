@@ -8,6 +8,7 @@ import type { Log } from '../log/engine.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { keyOf, packEvent } from '../state/table-codec.ts';
 import { encodeEvent } from './event.ts';
+import { dueTime, type LaterOptions, publishLater, type When } from './later.ts';
 import { TopicWriter } from './topic-writer.ts';
 
 export interface PublisherOptions {
@@ -16,6 +17,8 @@ export interface PublisherOptions {
   readonly source: string;
   readonly clock: Clock;
   readonly random: Random;
+  /** What keeps events for later; without it they are refused. */
+  readonly later?: Pick<LaterOptions, 'registry' | 'caller' | 'home'>;
 }
 
 export class Publisher {
@@ -27,10 +30,34 @@ export class Publisher {
     this.#options = options;
   }
 
-  /** Resolves when durable. @throws INVALID, OVERLOADED, TOO_LARGE, CLOSED (not done), DEADLINE_EXCEEDED (unknown). */
-  async publish(topic: Topic, event: unknown, deadline: number, traceparent: string | undefined): Promise<void> {
+  /** Resolves when durable. @throws INVALID, OVERLOADED, TOO_LARGE, CLOSED, UNSUPPORTED (not done), DEADLINE_EXCEEDED (unknown). */
+  async publish(
+    topic: Topic,
+    event: unknown,
+    deadline: number,
+    traceparent: string | undefined,
+    when: When = {},
+  ): Promise<void> {
+    const at = dueTime(when, this.#options.clock.now());
     const body = (await validate(topic.schema, event, `event of '${topic.name}'`)) as Record<string, unknown>;
-    await this.publishRaw(topic.name, topic.partitions, keyOf(topic, body), body, deadline, traceparent);
+    const key = keyOf(topic, body);
+    if (at === undefined) await this.publishRaw(topic.name, topic.partitions, key, body, deadline, traceparent);
+    else await this.publishRawAt(at, topic, key, body, deadline, traceparent);
+  }
+
+  /** As `publishRaw`, at a time (wall ms): durable at once, seen by readers then. */
+  async publishRawAt(
+    at: number,
+    topic: Pick<Topic, 'name' | 'partitions'>,
+    key: string,
+    event: unknown,
+    deadline: number,
+    traceparent: string | undefined,
+  ): Promise<void> {
+    const { later, clock, random } = this.#options;
+    if (!later) throw new TandemError('UNSUPPORTED', 'this publisher sends events at once only');
+    packEvent(topic.name, key, event); // refused here rather than where it would wait
+    return publishLater({ ...later, clock, random }, topic, { key, event, at, traceparent }, deadline);
   }
 
   /** For tools that know a topic from its descriptor only. */

@@ -64,10 +64,18 @@ export class Reader {
   readonly #running: Promise<void>;
   #room: (() => void) | undefined;
   #failures = 0;
+  #cursor: Cursor | undefined;
+  #stuck = false;
 
   constructor(options: ReaderOptions) {
     this.#options = options;
     this.#running = this.#run();
+  }
+
+  /** How far it has come: undefined until it has begun. */
+  get progress(): { readonly position: number; readonly taken: number; readonly stopped: boolean } | undefined {
+    const { position, lastTaken: taken } = this.#cursor ?? {};
+    return position === undefined ? undefined : { position, taken: taken!, stopped: this.#stuck };
   }
 
   /** Takes nothing more on, waits up to `graceMs` for what is being handled, stores the cursor. */
@@ -109,6 +117,7 @@ export class Reader {
     const { log, topicLog, clock } = this.#options;
     const row = await this.#options.openCursor(() => this.#firstRow());
     const cursor = new Cursor(row);
+    this.#cursor = cursor;
     const progress = new Progress(this.#options, cursor, row);
     if (progress.careful) {
       const deadline = clock.monotonic() + limits.engineTimeoutMs;
@@ -125,6 +134,7 @@ export class Reader {
         }
         this.#failures = 0;
         this.#options.stopped.set(0);
+        this.#stuck = false;
       }
     } catch (cause) {
       // told here, since what was taken before may take long to end
@@ -132,6 +142,7 @@ export class Reader {
       if (!signal.aborted && unreadable.has(code)) {
         const { logger, group, stopped } = this.#options;
         stopped.set(1);
+        this.#stuck = true;
         const record = { topicLog, group, after: cursor.lastTaken, code, message };
         logger.error(
           code === 'NOT_FOUND'

@@ -11,13 +11,16 @@ import { typedCalls } from '../calling/typed-calls.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
 import { openLinkServer } from '../communication/link-server.ts';
 import type { AnyContract, Calls } from '../contract/call.ts';
-import type { Handlers } from '../contract/context.ts';
+import type { Handlers, PublishOptions } from '../contract/context.ts';
 import type { Contract, Service } from '../contract/contract.ts';
 import { didYouMean } from '../contract/did-you-mean.ts';
-import type { Clock } from '../core/clock.ts';
+import type { Topic } from '../contract/topic.ts';
+import { type Clock, timeOf } from '../core/clock.ts';
 import { type Duration, durationMs } from '../core/duration.ts';
 import { TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 import { type Random, seededRandom } from '../core/random.ts';
+import { Publisher } from '../events/publisher.ts';
 import { openEmbeddedEngine } from '../log/embedded-engine.ts';
 import type { Engine } from '../log/engine.ts';
 import { engineAnswerer } from '../log/engine-answerer.ts';
@@ -51,6 +54,8 @@ export interface TestOptions {
 export interface TestApp extends Calls, AsyncDisposable {
   /** Another client, with a session of its own: it has seen nothing yet. */
   client(): Calls;
+  /** Publishes as `ctx.publish` does, from a process that keeps no data. */
+  publish<E>(topic: Topic<E>, event: E, options?: PublishOptions): Promise<void>;
   /** kill -9 of one instance (counted from 0): no farewell, no `onStop`, connections break. Data in the engine stays. */
   kill(service: Service | string, index?: number): Promise<void>;
   /** Starts a killed instance again; resolves when it is ready. */
@@ -130,6 +135,7 @@ class SimulatedApp implements TestApp {
   #engine: Engine | undefined;
   #peer: Peer | undefined;
   #calls: Calls | undefined;
+  #publisher: Publisher | undefined;
   #closeEngine: () => Promise<void> = () => Promise.resolve();
 
   constructor(options: TestOptions) {
@@ -145,6 +151,10 @@ class SimulatedApp implements TestApp {
   }
   get try(): Calls['try'] {
     return this.#calls!.try;
+  }
+  publish<E>(topic: Topic<E>, event: E, options: PublishOptions = {}): Promise<void> {
+    const timeoutMs = options.timeout ? durationMs(options.timeout) : limits.callTimeoutMs;
+    return this.#publisher!.publish(topic, event, this.#clock.monotonic() + timeoutMs, undefined, options);
   }
   client(): Calls {
     return typedCalls(this.#peer!.caller, { session: new Session() });
@@ -169,6 +179,10 @@ class SimulatedApp implements TestApp {
       listen: 'sim://client',
     });
     this.#calls = this.client();
+    const { registry, caller } = this.#peer;
+    const later = { registry, caller, home: undefined };
+    const log = this.#engine!.log;
+    this.#publisher = new Publisher({ log, source: 'client-1-test', clock: this.#clock, random: this.#random, later });
     this.#checkOptions(services.map(service => service.contract.name as string));
     for (const service of services) {
       const name = service.contract.name as string;
@@ -401,6 +415,7 @@ class SimulatedApp implements TestApp {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#running.map(({ instance }) => instance?.close(1000)));
+    await this.#publisher?.close();
     await this.#peer?.close(0);
     await this.#closeEngine();
     this.#stopTime?.();
@@ -408,8 +423,8 @@ class SimulatedApp implements TestApp {
 }
 
 function wallOf(startAt: string): number {
-  const wallMs = Date.parse(startAt);
-  if (Number.isFinite(wallMs)) return wallMs;
+  const wallMs = timeOf(startAt);
+  if (wallMs !== undefined) return wallMs;
   throw new TandemError('INVALID', `\`startAt\`: '${startAt}' is no time; write for example '2026-03-29T00:59:00Z'`);
 }
 

@@ -134,7 +134,8 @@ export interface SystemTx {
     prefix: string,
     options?: { readonly limit?: number },
   ): Iterable<readonly [key: string, value: unknown]>;
-  emit(topic: { readonly name: string; readonly partitions: number }, key: string, event: unknown): void;
+  /** With `atMs` (the partition's clock) it waits on the due list until then. */
+  emit(topic: { readonly name: string; readonly partitions: number }, key: string, event: unknown, atMs?: number): void;
   readonly now: number;
 }
 export interface SystemOptions {

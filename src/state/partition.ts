@@ -178,7 +178,7 @@ export class Partition {
         body: (tx: ReturnType<typeof systemTx>) => R,
         options: SystemOptions,
       ) => {
-        const run = (raw: RawTx): R => body(systemTx(raw, options.traceparent));
+        const run = (raw: RawTx): R => body(systemTx(raw, options.traceparent, this.#c.options.random));
         return (await this.transact(request, run, options.deadline, options.signal)).value as R;
       },
       raiseFloor: async (source, number, options) => {

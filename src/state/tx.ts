@@ -1,5 +1,5 @@
 /** What a transaction body holds: typed tables for users (data core, rules 3 and 11), plain ones for the platform's own. */
-import type { Tx, TxTable } from '../contract/context.ts';
+import type { EmitOptions, Tx, TxTable } from '../contract/context.ts';
 import type { Tables } from '../contract/table.ts';
 import type { Topic } from '../contract/topic.ts';
 import type { Duration } from '../core/duration.ts';
@@ -28,10 +28,14 @@ export function userTx<T extends Tables>(raw: RawTx, context: TxContext): Tx<T> 
   const tx: Record<string, unknown> = {
     now: raw.now,
     random: () => context.random.next(),
-    emit: (topic: Topic, event: unknown, options?: { readonly delay?: Duration }) => {
+    emit: (topic: Topic, event: unknown, { delay, at }: EmitOptions = {}) => {
       const emitted = encodeEvent(topic, event, context.traceparent);
-      if (options?.delay === undefined) raw.emit(emitted);
-      else eventFallsDue(raw.rows, raw.now + durationMs(options.delay), context.random.id(), emitted);
+      if (delay !== undefined && at !== undefined)
+        throw new TandemError('INVALID', 'an event is emitted after a `delay` or `at` a time, not both');
+      const dueAtMs = delay === undefined ? Number(at ?? raw.now) : raw.now + durationMs(delay);
+      if (Number.isNaN(dueAtMs)) throw new TandemError('INVALID', '`at` is no time: give a Date or ms since 1970');
+      if (delay === undefined && dueAtMs <= raw.now) raw.emit(emitted);
+      else eventFallsDue(raw.rows, dueAtMs, context.random.id(), emitted);
     },
   };
   for (const [name, codec] of context.codecs) tx[name] = new UserTable(codec, raw, context);
@@ -140,7 +144,7 @@ export function checkKey(key: string, table: string): void {
     );
 }
 
-export function systemTx(raw: RawTx, traceparent: string | undefined): SystemTx {
+export function systemTx(raw: RawTx, traceparent: string | undefined, random: Random): SystemTx {
   return {
     now: raw.now,
     get: (table, key) => {
@@ -154,8 +158,11 @@ export function systemTx(raw: RawTx, traceparent: string | undefined): SystemTx 
     *scan(table, prefix, options) {
       for (const [key, bytes] of raw.rows.scan(system(table), prefix, options)) yield [key, unpack(bytes)] as const;
     },
-    emit: (topic, key, event) =>
-      raw.emit({ topic: topic.name, partitions: topic.partitions, key, body: pack(event), traceparent }),
+    emit: (topic, key, event, atMs) => {
+      const emitted = { topic: topic.name, partitions: topic.partitions, key, body: pack(event), traceparent };
+      if (atMs === undefined || atMs <= raw.now) raw.emit(emitted);
+      else eventFallsDue(raw.rows, atMs, random.id(), emitted);
+    },
   };
 }
 
