@@ -1,5 +1,5 @@
 /**
- * `npm run simulate -- [link] [engine] [data] [whole] [short] [short-whole] [events] [--seeds N] [--from S]`: runs the
+ * `npm run simulate -- [link] [engine] [data] [whole] [short] [short-whole] [events] [schedules] [--seeds N] [--from S]`: runs the
  * simulations of `simulation.test.ts` and `simulation-data.test.ts` over more seeds (`--seeds 1000000` for a weekend),
  * prints what fails with its seed and story, and exits 1 if anything did.
  */
@@ -8,6 +8,7 @@ import { simulateData } from './simulate-data.ts';
 import { simulateEngine } from './simulate-engine.ts';
 import { simulateEvents } from './simulate-events.ts';
 import { simulateLink } from './simulate-link.ts';
+import { simulateSchedules } from './simulate-schedules.ts';
 import { embeddedSide, modelSide } from './simulated-engines.ts';
 
 /** Each gives a text that says what went wrong, or nothing. */
@@ -26,6 +27,10 @@ const simulations: Readonly<Record<string, (seed: number) => Promise<string | un
   'short-whole': seed => dataOf(seed, embeddedSide, 20),
   events: async seed => {
     const { wrong } = await simulateEvents(seed);
+    return wrong.length === 0 ? undefined : wrong.join('\n  ');
+  },
+  schedules: async seed => {
+    const wrong = await simulateSchedules(seed);
     return wrong.length === 0 ? undefined : wrong.join('\n  ');
   },
 };
