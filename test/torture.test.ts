@@ -9,5 +9,5 @@ test('what clients of real processes see under kill -9 and SIGSTOP is linearizab
   const { wrong, story, answers, errors } = await torture({ forMs: 10_000, seed: 2 });
   assert.deepEqual(wrong, [], `${story.join('\n')}\n${JSON.stringify(errors)}`);
   assert.ok(answers.ok > 100, `too little happened: ${JSON.stringify(answers)}`);
-  assert.ok(story.filter(line => line.includes('kill -9')).length >= 2, story.join('\n'));
+  assert.ok(story.filter(line => line.includes('kill -9')).length >= 1, story.join('\n'));
 });

@@ -173,7 +173,8 @@ export class Supervisor {
   /** Adds to what the state file tells others. */
   setFacts(facts: Readonly<Record<string, unknown>>): void {
     this.#facts = { ...this.#facts, ...facts };
-    this.#save();
+    // At once: who is told of them may look for them in the file.
+    this.#write();
   }
 
   /** Gateways first, so that nothing new is taken on; the engine last, so that what was taken on can be finished. */
@@ -270,15 +271,19 @@ export class Supervisor {
     this.#saving = true;
     this.#options.clock.defer(() => {
       this.#saving = false;
-      try {
-        this.#options.store.save(this.#state());
-      } catch (cause) {
-        this.#options.logger.error(
-          'the state file could not be written; a restarted supervisor would not find its processes',
-          { error: cause },
-        );
-      }
+      this.#write();
     });
+  }
+
+  #write(): void {
+    try {
+      this.#options.store.save(this.#state());
+    } catch (cause) {
+      this.#options.logger.error(
+        'the state file could not be written; a restarted supervisor would not find its processes',
+        { error: cause },
+      );
+    }
   }
 
   #state(): SupervisorState {
