@@ -17,7 +17,7 @@ import type { DeadLetter } from '../events/dead-letters.ts';
 import type { ParkedKey } from '../events/parking.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
-import type { AppLink, PartitionView } from './app-link.ts';
+import type { AppLink, MapView, TablesView } from './app-link.ts';
 import type { UndeclaredTable } from './undeclared-tables.ts';
 
 export interface ControlMethods {
@@ -39,7 +39,7 @@ export interface ControlMethods {
   };
   $tables: {
     input: { readonly service: string | undefined; readonly timeoutMs: number };
-    output: readonly PartitionView[];
+    output: TablesView;
   };
   $parked: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
@@ -65,6 +65,11 @@ export interface ControlMethods {
     input: { readonly service: string; readonly table: string; readonly timeoutMs: number };
     output: number;
   };
+  $reshard: {
+    input: { readonly service: string; readonly to: number | undefined; readonly timeoutMs: number };
+    output: MapView;
+  };
+  $partitionMap: { input: { readonly service: string; readonly timeoutMs: number }; output: MapView };
   $redrive: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
     output: number;
