@@ -31,7 +31,7 @@ test('requests, deliveries and floors go to both, the relay position to neither,
 });
 
 test('every system table says where its rows go when a partition is divided', () => {
-  const methods = new Set(['$barrier', '$event', '$read', '$scan', '$watch']);
+  const methods = new Set(['$barrier', '$drop-rows', '$event', '$read', '$scan', '$stored-tables', '$watch']);
   const src = join(import.meta.dirname, '..');
   const missing = ['state', 'events'].flatMap(room =>
     readdirSync(join(src, room))
