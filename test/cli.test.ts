@@ -406,6 +406,35 @@ test('table show says where data lies, who writes it and that the copies are who
   assert.match(await plain(2, 'table', 'list'), /it knows: show/);
 });
 
+test('reshard doubles the partitions of a service that is used, and refuses what is no doubling', async () => {
+  interface Map {
+    readonly service: string;
+    readonly count: number;
+    readonly to: number;
+    readonly divided: number;
+  }
+  const refused = await json<Failure>(1, 'reshard', 'stock', '--to', '3');
+  assert.equal(refused.error.code, 'INVALID');
+  assert.match(refused.error.message, /'stock' has 2 partitions; a reshard doubles them: --to 4/);
+  assert.match(await plain(1, 'reshard', 'hello'), /no running service 'hello' keeps data; those that do: stock/);
+  assert.match(await plain(2, 'reshard', 'stock', '--to', 'many'), /not a whole number/);
+  const done = await json<Map>(0, 'reshard', 'stock');
+  assert.deepEqual([done.count, done.to, done.divided], [4, 4, 0]);
+  assert.match(await plain(0, 'reshard', 'stock', '--to', '4'), /stock has 4 partitions/);
+  const { maps, partitions } = await json<{ maps: readonly Map[]; partitions: readonly { partition: number }[] }>(
+    0,
+    ...['table', 'show', 'stock'],
+  );
+  assert.deepEqual(
+    maps.map(({ service, count, to }) => [service, count, to]),
+    [['stock', 4, 4]],
+  );
+  assert.deepEqual(
+    partitions.map(({ partition }) => partition),
+    [4, 5, 6, 7],
+  );
+});
+
 test('scale adds instances that answer, and those that leave finish what they took on', async () => {
   const { gatewayUrl } = await json<Listing>(0, 'ps');
   assert.deepEqual(await json(0, 'scale', 'hello=3'), { scaled: [{ name: 'hello', count: 3 }] });

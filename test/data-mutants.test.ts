@@ -18,10 +18,12 @@ function withLog(engine: Engine, change: (log: Log) => Partial<Log>): Engine {
   return own;
 }
 
-async function caughtBy(mutant: Mutant, expected: RegExp): Promise<void> {
+async function caughtBy(mutant: Mutant, expected: RegExp, doublings = 0): Promise<void> {
   const seen: string[] = [];
   for (let seed = 0; seed < 40; seed++) {
-    const { wrong } = await simulateData(seed, mutant).catch(error => ({ wrong: [String(error?.stack ?? error)] }));
+    const { wrong } = await simulateData(seed, mutant, undefined, undefined, doublings).catch(error => ({
+      wrong: [String(error?.stack ?? error)],
+    }));
     const found = wrong.find(text => expected.test(text));
     if (found) return;
     seen.push(...wrong);
@@ -243,6 +245,50 @@ async function* withGhosts(
     await entries.return?.();
   }
 }
+
+/** What an instance reads of the logs, with some entries changed or left out. */
+function reading(engine: Engine, change: (log: string, entry: Entry) => Entry | undefined): Engine {
+  const through = (log: string, entries: readonly Entry[]): readonly Entry[] =>
+    entries.flatMap(entry => change(log, entry) ?? []);
+  return withLog(engine, log => ({
+    read: async (name, from, bytesMax, options) => through(name, await log.read(name, from, bytesMax, options)),
+    async *follow(name, from, signal) {
+      for await (const entries of log.follow(name, from, signal)) yield through(name, entries);
+    },
+  }));
+}
+
+test('an instance that does not know what a seal is, and writes to a sealed log, is caught', () =>
+  caughtBy(
+    {
+      engine: (engine, _, process) => {
+        if (!process.startsWith('node1-')) return engine;
+        return reading(engine, (log, entry) => {
+          if (log.startsWith('catalog/')) return entry.position === 1 ? entry : undefined;
+          if (!log.startsWith('state/') || entry.body.length === 0) return entry;
+          const decoded = decodeEntry(entry.body);
+          return decoded.seal ? { ...entry, body: encodeEntry({ ...decoded, seal: undefined }) } : entry;
+        });
+      },
+    },
+    inconsistent,
+    1,
+  ));
+
+test('request ids that stay behind when a partition is divided are caught', () =>
+  caughtBy(
+    {
+      store: store =>
+        withStore(store, {
+          commit: (writes, head) => {
+            const isDivided = head.of !== undefined;
+            store.commit(isDivided ? writes.filter(([table]) => !table.startsWith('$request')) : writes, head);
+          },
+        }),
+    },
+    inconsistent,
+    1,
+  ));
 
 test('taking over without a fresh epoch costs nothing but time', async () => {
   // No mutant: an epoch is a hint of who writes. Safety is in the append.

@@ -13,6 +13,8 @@ import { isNotDone, TandemError } from '../src/core/errors.ts';
 import type { SessionForm } from '../src/core/meta.ts';
 import { type Random, seededRandom } from '../src/core/random.ts';
 import type { AnySchema } from '../src/core/schema.ts';
+import { Cursor } from '../src/events/cursor.ts';
+import { bodyOf, decodeEvent } from '../src/events/event.ts';
 import type { Engine } from '../src/log/engine.ts';
 import { unpack } from '../src/replication/codec.ts';
 import type { ReplicaStore } from '../src/replication/store.ts';
@@ -24,13 +26,14 @@ import { checkLinearizability } from '../src/simulation/linearizability.ts';
 import { registerModel } from '../src/simulation/model.ts';
 import { checkSessions, type Observation } from '../src/simulation/sessions.ts';
 import { virtualClock } from '../src/simulation/virtual-clock.ts';
+import { beginResharding } from '../src/state/catalog.ts';
 import type { Scope } from '../src/state/keyspace.ts';
 import { modelSide } from './simulated-engines.ts';
 import { begin, judgeTransactions, perform, TransactionSource, type TransactionTables } from './transactions.ts';
 
 /** What a test breaks on purpose, to see that the checkers notice. */
 export interface Mutant {
-  readonly engine?: (engine: Engine, clock: Clock) => Engine;
+  readonly engine?: (engine: Engine, clock: Clock, process: string) => Engine;
   readonly store?: (store: ReplicaStore, clock: Clock) => ReplicaStore;
   /** What a client makes of the session it got back. */
   readonly session?: (session: SessionForm) => SessionForm;
@@ -68,6 +71,8 @@ export async function simulateData(
   mutant: Mutant = {},
   engines: typeof modelSide = modelSide,
   calls = 80,
+  /** Doublings of the partition count meanwhile. */
+  doublings = 0,
 ): Promise<DataRun> {
   const clock = virtualClock();
   const random = seededRandom(seed);
@@ -77,20 +82,38 @@ export async function simulateData(
     random,
     connect: (own, name) => {
       const engine = lagging(side.connect(own, name), own, random);
-      return mutant.engine?.(engine, own) ?? engine;
+      return mutant.engine?.(engine, own, name) ?? engine;
     },
     tables: { counters, lists, accounts },
     partitions,
     replicas: 3,
     settings: { snapshotEntries: 40, engineTimeoutMs: 300 },
     ...(mutant.store ? { store: mutant.store } : {}),
+    relay: doublings > 0,
   });
+  const judge = side.connect(clock.process(), 'judge');
+  const catalog = { service: 'data', engine: judge, clock, random, engineTimeoutMs: 1000 };
+  const reshard = async (): Promise<void> => {
+    for (let done = 0; done < doublings; ) {
+      await sleep(clock, 200 + random.below(500));
+      try {
+        const map = await beginResharding(catalog, undefined);
+        if (map.to === partitions * 2 ** (done + 1)) {
+          faults.push(`${Math.round(clock.monotonic())} ms: reshard to ${map.to}`);
+          done++;
+        }
+      } catch (error) {
+        if (!isNotDone(error) && !(error instanceof TandemError && error.code === 'DEADLINE_EXCEEDED')) throw error;
+      }
+    }
+  };
   const history = new History();
   const transactions = new TransactionSource(random, groups);
   const observations: Observation[] = [];
   const attempts: Attempt[] = [];
   const wrong: string[] = [];
   const faults: string[] = [];
+  const jumps: (() => void)[] = [];
   let steps = 0;
   let stopped = false;
 
@@ -208,6 +231,7 @@ export async function simulateData(
       const ms = Math.round((random.next() - 0.5) * 10_000);
       say(`clock of ${node.id} off by ${ms} ms`);
       node.clock.jumpWall(ms);
+      jumps.push(() => node.clock.jumpWall(-ms));
     } else {
       say(`pause ${node.id}`);
       node.clock.pause();
@@ -226,16 +250,21 @@ export async function simulateData(
         if (!stopped) await disturb();
       }
     })();
-    await clients;
+    await Promise.all([clients, reshard()]);
     stopped = true;
     await faulty;
     stopped = false;
     cluster.heal();
     side.calm();
+    // Where most clocks disagree nobody begins to write, so nobody would relay what the last writer left.
+    if (doublings > 0) for (const back of jumps) back();
   });
   // What is under way lands, who was away catches up; a link to an engine that lost its power notices that in 20 s at most.
   await clock.advance(2000);
-  for (let waited = 2000; waited < 25_000 && checkConvergence(cluster.states(), true).length > 0; waited += 500) {
+  const isCalm = (): boolean =>
+    checkConvergence(cluster.states(), true).length === 0 &&
+    [...cluster.nodes.values()].every(({ keyspace }) => keyspace.map.count === partitions * 2 ** doublings);
+  for (let waited = 2000; waited < 25_000 && !isCalm(); waited += 500) {
     await clock.advance(500);
   }
 
@@ -259,7 +288,22 @@ export async function simulateData(
 
   // A strong read may have left an entry, which followers take in their own time.
   await clock.advance(1000);
-  const effects = await clock.complete(() => eventsOf([...cluster.nodes.values()], clock, wrong));
+  const nodes = [...cluster.nodes.values()];
+  const find = (): ReturnType<typeof eventsOf> =>
+    doublings > 0 ? relayedEvents(judge, clock) : eventsOf(nodes, clock, wrong);
+  let effects = await clock.complete(find);
+  // An append to a topic whose answer was lost is made again when its time is over.
+  for (let waited = 0; doublings > 0 && waited < 30_000 && effects.length < sumOf(totals); waited += 1000) {
+    await clock.advance(1000);
+    effects = await clock.complete(find);
+  }
+  for (let waited = 0; doublings > 0 && waited < 5000 && !isCalm(); waited += 500) await clock.advance(500);
+  const to = partitions * 2 ** doublings;
+  for (const { id, keyspace } of nodes) {
+    const { count, divided } = keyspace.map;
+    if (count !== to || divided > 0)
+      wrong.push(`${id} has a map of ${count} partitions, ${divided} divided, not ${to}`);
+  }
   const audit = auditEffects(
     attempts,
     effects.map(({ id }) => id),
@@ -327,6 +371,36 @@ function add(tx: unknown, key: string, id: string): number {
 
 function look(tx: unknown, key: string): Counted | undefined {
   return (tx as Writes).counters.get(key);
+}
+
+function sumOf(totals: ReadonlyMap<string, Counted>): number {
+  return [...totals.values()].reduce((sum, { n }) => sum + n, 0);
+}
+
+/** Events of the topic, as a group that reads it takes them: what a source said before is a repeat. */
+async function relayedEvents(engine: Engine, clock: Clock): Promise<{ key: string; id: string; n: number }[]> {
+  const all: { key: string; id: string; n: number }[] = [];
+  for (let partition = 0; partition < added.partitions; partition++) {
+    const cursor = new Cursor({ position: 0, generation: 1, sources: {} });
+    for (let next = 1, tries = 0; ; ) {
+      const deadline = clock.monotonic() + 1000;
+      const entries = await engine.log.read(`topic/added/${partition}`, next, 1_048_576, { deadline }).catch(error => {
+        if (tries++ === 100) throw error;
+        return undefined;
+      });
+      if (!entries) await sleep(clock, 200);
+      else if (entries.length === 0) break;
+      for (const { position, body } of entries ?? []) {
+        next = position + 1;
+        if (body.length === 0) continue;
+        const event = decodeEvent(body);
+        const done = cursor.take(position, event);
+        if (done) all.push(bodyOf(event) as { key: string; id: string; n: number });
+        done?.();
+      }
+    }
+  }
+  return all;
 }
 
 /** Events of all partitions, as a reader of the log and as one of the last entries in memory gets them. */

@@ -25,6 +25,9 @@ const simulations: Readonly<Record<string, (seed: number) => Promise<string | un
   whole: seed => dataOf(seed, embeddedSide, 80),
   short: seed => dataOf(seed, modelSide, 20),
   'short-whole': seed => dataOf(seed, embeddedSide, 20),
+  reshard: seed => dataOf(seed, modelSide, 40, 1),
+  'reshard-whole': seed => dataOf(seed, embeddedSide, 40, 1),
+  'reshard-twice': seed => dataOf(seed, modelSide, 60, 2),
   events: async seed => {
     const { wrong } = await simulateEvents(seed);
     return wrong.length === 0 ? undefined : wrong.join('\n  ');
@@ -35,8 +38,13 @@ const simulations: Readonly<Record<string, (seed: number) => Promise<string | un
   },
 };
 
-async function dataOf(seed: number, engines: typeof modelSide, calls: number): Promise<string | undefined> {
-  const { wrong, faults } = await simulateData(seed, {}, engines, calls);
+async function dataOf(
+  seed: number,
+  engines: typeof modelSide,
+  calls: number,
+  doublings = 0,
+): Promise<string | undefined> {
+  const { wrong, faults } = await simulateData(seed, {}, engines, calls, doublings);
   return wrong.length === 0 ? undefined : [...wrong, ...faults].join('\n  ');
 }
 

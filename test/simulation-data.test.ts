@@ -8,23 +8,28 @@ import { simulateData } from './simulate-data.ts';
 import { embeddedSide, modelSide } from './simulated-engines.ts';
 
 interface Plan {
-  readonly name: 'data' | 'whole' | 'short' | 'short-whole';
+  readonly name: 'data' | 'whole' | 'short' | 'short-whole' | 'reshard' | 'reshard-whole' | 'reshard-twice';
   readonly engines: typeof modelSide;
   readonly calls: number;
   readonly seeds: number;
   /** Seeds that are done however long they take. */
   readonly seedsMin: number;
   readonly budgetMs: number;
+  /** Of the partition count, meanwhile. */
+  readonly doublings?: number;
 }
 
-async function simulate(t: TestContext, { name, engines, calls, seeds, seedsMin, budgetMs }: Plan): Promise<void> {
+async function simulate(
+  t: TestContext,
+  { name, engines, calls, seeds, seedsMin, budgetMs, doublings }: Plan,
+): Promise<void> {
   const startedAt = performance.now();
   let accepted = 0;
   let faults = 0;
   let seed = 0;
   for (; seed < seeds && (seed < seedsMin || performance.now() - startedAt < budgetMs); seed++) {
     const again = `npm run simulate -- ${name} --from ${seed} --seeds 1`;
-    const run = await simulateData(seed, {}, engines, calls).catch(cause => {
+    const run = await simulateData(seed, {}, engines, calls, doublings).catch(cause => {
       throw new Error(again, { cause });
     });
     assert.deepEqual(run.wrong, [], `${again}\n${run.faults.join('\n')}`);
@@ -43,3 +48,15 @@ test('so it does in longer lives (30 seeds)', t =>
 
 test('so it does over a network that breaks, on an engine that is killed on a failing disk (150 short seeds)', t =>
   simulate(t, { name: 'short-whole', engines: embeddedSide, calls: 20, seeds: 150, seedsMin: 20, budgetMs: 20_000 }));
+
+test('so it does while the partition count doubles (150 seeds)', t =>
+  simulate(t, {
+    ...{ name: 'reshard', engines: modelSide, calls: 40, doublings: 1 },
+    ...{ seeds: 150, seedsMin: 20, budgetMs: 20_000 },
+  }));
+
+test('so it does while it doubles twice, or on an engine that is killed (40 seeds each)', async t => {
+  const plan = { seeds: 40, seedsMin: 5, budgetMs: 10_000 };
+  await simulate(t, { ...plan, name: 'reshard-twice', engines: modelSide, calls: 60, doublings: 2 });
+  await simulate(t, { ...plan, name: 'reshard-whole', engines: embeddedSide, calls: 40, doublings: 1 });
+});

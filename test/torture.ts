@@ -1,8 +1,8 @@
 /**
- * `npm run torture -- [--engine embedded|nats] [--for 30s] [--seed N] [--export FILE]`: histories from real processes. Starts
+ * `npm run torture -- [--engine embedded|nats] [--reshard] [--for 30s] [--seed N] [--export FILE]`: histories from real processes. Starts
  * `tandem up` with a service of three instances, lets clients write, read at all levels and make transactions through the
  * gateways, kills (-9) and stops (SIGSTOP) instances, gateways and the engine meanwhile, and judges what the clients saw
- * with the same checkers as the simulation. With `--engine nats` it starts three NATS servers, and kills and stops them too. `--export` writes the history in Jepsen's shape (.edn or .json).
+ * with the same checkers as the simulation. With `--engine nats` it starts three NATS servers, and kills and stops them too. With `--reshard` the partitions of the service are doubled meanwhile. `--export` writes the history in Jepsen's shape (.edn or .json).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -30,6 +30,8 @@ export interface TortureOptions {
   readonly forMs: number;
   readonly seed: number;
   readonly engine?: 'embedded' | 'nats';
+  /** Double the partitions of the service meanwhile. */
+  readonly reshard?: boolean;
   readonly tell?: (text: string) => void;
 }
 
@@ -73,6 +75,7 @@ export async function torture({
   forMs,
   seed,
   engine = 'embedded',
+  reshard = false,
   tell = () => {},
 }: TortureOptions): Promise<TortureRun> {
   const random = seededRandom(seed);
@@ -192,6 +195,20 @@ export async function torture({
     }
   };
 
+  /** The command may meet an engine that is away; what it began goes on without it. */
+  const resharded = async (): Promise<void> => {
+    const until = now() + forMs + 60_000;
+    await pause(forMs / 8);
+    for (;;) {
+      say('tandem reshard torture');
+      const { code, printed } = await app.run(['reshard', 'torture', '--to', '8', '--json']);
+      say(printed.trim());
+      if (code === 0) return;
+      if (now() > until) throw new Error(`resharding did not end: ${printed}`);
+      await pause(500);
+    }
+  };
+
   const disturb = async (endAt: number): Promise<void> => {
     const kills = new Map<string, number[]>();
     while (!stopped && now() < endAt) {
@@ -230,9 +247,11 @@ export async function torture({
     const beginAt = now();
     const clients = Promise.all(Array.from({ length: lanes }, (_, at) => lane(url, at)));
     await pause(500);
+    const resharding = reshard ? resharded() : undefined;
     await disturb(beginAt + forMs);
     await app.whole();
     say('calm');
+    await resharding;
     await pause(500);
     stopped = true;
     await clients;
@@ -314,6 +333,25 @@ class App {
     return (await this.whole()).facts.gatewayUrl!;
   }
 
+  /** A command about this app. */
+  async run(args: readonly string[]): Promise<{ readonly code: number | null; readonly printed: string }> {
+    const child = spawn(
+      process.execPath,
+      [...process.execArgv, join(root, 'bin/tandem.js'), ...args, '--data', this.data],
+      {
+        cwd: root,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
+    let printed = '';
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        printed += text;
+      });
+    const code = await new Promise<number | null>(done => child.once('close', done));
+    return { code, printed };
+  }
+
   state(): AppState | undefined {
     try {
       return JSON.parse(readFileSync(join(this.data, 'supervisor.json'), 'utf8')) as AppState;
@@ -351,6 +389,7 @@ if (import.meta.main) {
     options: {
       engine: { type: 'string', default: 'embedded' },
       for: { type: 'string', default: '30s' },
+      reshard: { type: 'boolean', default: false },
       seed: { type: 'string', default: String(Date.now() % 100_000) },
       export: { type: 'string' },
     },
@@ -359,7 +398,7 @@ if (import.meta.main) {
   console.log(`seed ${seed} (chooses what is done; real processes do not repeat themselves)`);
   const { engine } = values;
   if (engine !== 'embedded' && engine !== 'nats') throw new Error(`--engine is embedded or nats, not '${engine}'`);
-  const run = await torture({ forMs, seed, engine, tell: text => console.log(text) });
+  const run = await torture({ forMs, seed, engine, reshard: values.reshard, tell: text => console.log(text) });
   if (values.export) {
     const { operations } = run.history;
     const text = values.export.endsWith('.json') ? JSON.stringify(jepsenEvents(operations)) : toEdn(operations);

@@ -107,7 +107,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       const opened = keyspace;
       closers.add('keyspace', () => opened.close());
       peer.serve(opened);
-      peer.report({ partitions: () => opened.beats() });
+      peer.report({ partitions: () => opened.beats(), map: () => opened.map });
     }
 
     const runtime = openServiceRuntime({

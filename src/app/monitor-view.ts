@@ -4,6 +4,7 @@ import type { Member } from '../failure-detection/beat.ts';
 import type { Alert } from '../monitoring/alerts.ts';
 import { countsAsFailure, metricNames } from '../monitoring/metric-names.ts';
 import { type HistogramPoint, type MetricPoint, mergePoints, quantile } from '../monitoring/metric-point.ts';
+import { livingNumbers, newestMap, steadyMap } from '../partitioning/partition-map.ts';
 import type { SeenSpan, Tick } from './monitor-collect.ts';
 import type {
   Figures,
@@ -117,8 +118,10 @@ export function keyspaceStates(
   return [...services].sort(natural).map(service => {
     const keyspace = descriptorOf(service)?.keyspace;
     const holders = members.filter(({ beat }) => beat.service === service);
-    const numbers = new Set(holders.flatMap(({ beat }) => beat.partitions.map(({ partition }) => partition)));
-    for (let partition = 0; partition < (keyspace?.partitions ?? 0); partition++) numbers.add(partition);
+    const map = newestMap(holders.map(({ beat }) => beat.map));
+    // Without a map all that is held counts; with one, neither what is divided nor what is still to come.
+    const held = map ? [] : holders.flatMap(({ beat }) => beat.partitions.map(({ partition }) => partition));
+    const numbers = new Set([...held, ...livingNumbers(map ?? steadyMap(keyspace?.partitions ?? 0))]);
     const partitions = [...numbers].sort((a, b) => a - b).map(partition => partitionState(partition, holders));
     const most = partitions.reduce((max, { replicas }) => Math.max(max, replicas.length), 1);
     return {

@@ -11,13 +11,14 @@ import type { Answerer, Incoming } from '../core/channel.ts';
 import { TandemError } from '../core/errors.ts';
 import { Closers } from '../core/lifecycle.ts';
 import type { PartitionBeat, Role } from '../failure-detection/beat.ts';
-import type { BeatSender } from '../failure-detection/beat-sender.ts';
+import type { BeatReading, BeatSender } from '../failure-detection/beat-sender.ts';
 import { startBeatsInLoop } from '../failure-detection/beats-in-loop.ts';
 import { startBeats } from '../failure-detection/start-beats.ts';
 import type { Engine } from '../log/engine.ts';
 import { metricsAnswer } from '../monitoring/metrics-answer.ts';
 import { openRegistry } from '../naming/open-registry.ts';
 import type { Registry } from '../naming/registry.ts';
+import type { PartitionMap } from '../partitioning/partition-map.ts';
 import type { Host } from './host.ts';
 
 export interface PeerOptions {
@@ -63,6 +64,7 @@ export interface PeerState {
   readonly draining: boolean;
   readonly inflight: () => number;
   readonly partitions: () => readonly PartitionBeat[];
+  readonly map: () => PartitionMap | undefined;
 }
 
 export async function openPeer(options: PeerOptions): Promise<Peer> {
@@ -105,6 +107,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     draining: false,
     inflight: () => 0,
     partitions: () => [],
+    map: () => undefined,
   };
   const identity = {
     id,
@@ -116,11 +119,12 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     address: server.address,
     descriptorHash: descriptor?.hash ?? '',
   };
-  const read = (): { ready: boolean; draining: boolean; inflight: number; partitions: readonly PartitionBeat[] } => ({
+  const read = (): BeatReading => ({
     ready: state.ready,
     draining: state.draining,
     inflight: state.inflight(),
     partitions: state.partitions(),
+    map: state.map(),
   });
   const beats: BeatSender = options.engineAddress
     ? startBeats({ identity, read, clock, logger, engineAddress: options.engineAddress })

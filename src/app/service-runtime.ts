@@ -91,12 +91,13 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
     if (!method) throw new TandemError('NOT_FOUND', `${instance} has no method '${incoming.method}'`);
     const meta = (incoming.meta ?? {}) as CallMeta;
     if (method.form.key.length > 0 && keyspace) {
-      const partition = keyspace.partitionOf(keyOf(method.form.key, incoming.body));
+      const key = keyOf(method.form.key, incoming.body);
+      const partition = keyspace.partitionOf(key);
       const route = keyspace.route(partition, method.form.reads);
       if (!route.here) return forward(options, incoming, meta, route.member.beat.id);
-      return run(method, incoming, meta, partition);
+      return run(method, incoming, meta, partition, key);
     }
-    return run(method, incoming, meta, undefined);
+    return run(method, incoming, meta, undefined, undefined);
   };
 
   const run = async (
@@ -104,6 +105,7 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
     incoming: Incoming,
     meta: CallMeta,
     partition: number | undefined,
+    key: string | undefined,
   ): Promise<Reply | AsyncIterable<unknown>> => {
     enter();
     const startedAt = clock.monotonic();
@@ -114,6 +116,7 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
       const requestId = meta.requestId ?? random.id();
       const scope = keyspace?.scope({
         partition,
+        key,
         level: meta.consistency ?? method.form.consistency ?? 'sequential',
         degrade: method.form.degrade,
         session,

@@ -8,7 +8,7 @@ import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
 import { keyOf } from '../contract/key.ts';
 import type { Member } from '../failure-detection/beat.ts';
 import type { Registry } from '../naming/registry.ts';
-import { partitionOf } from '../partitioning/hash.ts';
+import { newestMap, numberOfKey, steadyMap } from '../partitioning/partition-map.ts';
 import { ranking } from '../partitioning/placement.ts';
 import type { Target, Targets } from './targets.ts';
 
@@ -63,18 +63,19 @@ export class Routes {
     if (form.key.length === 0 || !descriptor.keyspace) {
       return { form, descriptor, ordered: false, candidates: () => everywhere };
     }
-    const { partitions } = descriptor.keyspace;
-    const byPartition: (readonly Target[] | undefined)[] = [];
+    // Who has an older map still finds an instance that sends the call on.
+    const map = newestMap(ready.map(({ beat }) => beat.map)) ?? steadyMap(descriptor.keyspace.partitions);
+    const byPartition = new Map<number, readonly Target[]>();
     return {
       form,
       descriptor,
       ordered: !form.reads,
       candidates: input => {
-        const partition = partitionOf(keyOf(form.key, input), partitions);
-        let found = byPartition[partition];
+        const partition = numberOfKey(map, keyOf(form.key, input));
+        let found = byPartition.get(partition);
         if (!found) {
           found = form.reads ? this.#replicas(ready, partition) : this.#writers(service, ready, partition);
-          byPartition[partition] = found;
+          byPartition.set(partition, found);
         }
         return found;
       },

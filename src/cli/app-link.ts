@@ -18,7 +18,10 @@ import type { Member, Verdict } from '../failure-detection/beat.ts';
 import type { Log } from '../log/engine.ts';
 import { holding } from '../log/hold.ts';
 import { reachEngine } from '../log/reach-engine.ts';
+import { livingNumbers, type PartitionMap, steadyMap } from '../partitioning/partition-map.ts';
+import { sealFormat } from '../replication/entry.ts';
 import { logName } from '../replication/replica.ts';
+import { beginResharding, type CatalogContext, readCatalog } from '../state/catalog.ts';
 import { dropTable, type UndeclaredTable, undeclaredTables } from './undeclared-tables.ts';
 
 /** A verdict counts when it lasts: to kill what was only slow to be heard would be the worse cure. */
@@ -40,18 +43,36 @@ export interface PartitionView {
   readonly copies: readonly { readonly instance: string; readonly ready: boolean; readonly position: number }[];
 }
 
+/** Into how many partitions a service's data is cut; while that changes `to` is twice `count`, and `divided` of them are done. */
+export interface MapView {
+  readonly service: string;
+  readonly version: number;
+  readonly count: number;
+  readonly to: number;
+  readonly divided: number;
+}
+
+export interface TablesView {
+  readonly maps: readonly MapView[];
+  readonly partitions: readonly PartitionView[];
+}
+
 export interface AppLink {
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
   /** `when`: at once if it says nothing. */
   publish(topic: string, event: unknown, when: When, timeoutMs: number): Promise<void>;
   /** The partitions of a service, or of all that keep data. */
-  tables(service: string | undefined, timeoutMs: number): Promise<readonly PartitionView[]>;
+  tables(service: string | undefined, timeoutMs: number): Promise<TablesView>;
   /** Of a service, or of all: what the running instances hold without declaring it. */
   undeclared(service: string | undefined, timeoutMs: number): Promise<readonly UndeclaredTable[]>;
   /** Deletes all rows of a table that no instance declares; answers how many. @throws NOT_FOUND, CONFLICT. */
   dropTable(service: string, table: string, timeoutMs: number): Promise<number>;
   /** One topic with what its newest events say, or all of them. */
   topics(topic: string | undefined, timeoutMs: number): Promise<readonly TopicView[]>;
+  /** Begins to double the partitions of a service, or joins the change that is under way. */
+  reshard(service: string, to: number | undefined, timeoutMs: number): Promise<MapView>;
+  /** How far that is. */
+  partitionMap(service: string, timeoutMs: number): Promise<MapView>;
   /** What `service.subscription` gave up on, up to `limit`. */
   deadLetters(subscription: string, limit: number, timeoutMs: number): Promise<readonly DeadLetter[]>;
   /** Keys of `service.subscription` that wait because an event of theirs was given up, up to `limit`. */
@@ -114,6 +135,9 @@ export async function openAppLink(
     silences = 0;
     onVerdict(id, 'stuck');
   });
+  const catalogOf = (service: string, engineTimeoutMs: number): CatalogContext => ({
+    ...{ service, engine, clock, random, engineTimeoutMs },
+  });
   /** @throws NOT_FOUND when no running service has it. */
   const lettersOf = (
     name: string,
@@ -163,20 +187,44 @@ export async function openAppLink(
     },
     async tables(wanted, timeoutMs) {
       const deadline = clock.monotonic() + timeoutMs;
+      const maps: MapView[] = [];
       const views: Promise<PartitionView>[] = [];
       for (const service of registry.services()) {
-        const count = registry.descriptor(service)?.keyspace?.partitions ?? 0;
-        if (wanted !== undefined && service !== wanted) continue;
-        for (let partition = 0; partition < count; partition++)
+        const keyspace = registry.descriptor(service)?.keyspace;
+        if (!keyspace || (wanted !== undefined && service !== wanted)) continue;
+        const map = await readCatalog(catalogOf(service, timeoutMs)).catch(cause => {
+          if (TandemError.from(cause).code === 'NOT_FOUND') return steadyMap(keyspace.partitions);
+          throw cause;
+        });
+        maps.push(mapView(service, map));
+        for (const partition of livingNumbers(map))
           views.push(partitionView(service, partition, registry.instances(service), engine.log, deadline));
       }
-      return Promise.all(views);
+      return { maps, partitions: await Promise.all(views) };
     },
     undeclared: (wanted, timeoutMs) => undeclaredTables(registry, caller, wanted, clock.monotonic() + timeoutMs),
     dropTable: (service, table, timeoutMs) =>
       dropTable({ registry, caller, clock, service, table, deadline: clock.monotonic() + timeoutMs }),
     topics: (wanted, timeoutMs) =>
       viewTopics({ log: engine.log, registry, caller, clock, deadline: clock.monotonic() + timeoutMs }, wanted),
+    async reshard(service, to, timeoutMs) {
+      const keeping = registry.services().filter(name => registry.descriptor(name)?.keyspace);
+      if (!keeping.includes(service)) {
+        const list = keeping.join(', ') || 'none';
+        throw new TandemError('NOT_FOUND', `no running service '${service}' keeps data; those that do: ${list}`);
+      }
+      const old = registry.instances(service).filter(({ beat }) => beat.entryFormat < sealFormat);
+      if (old.length > 0) {
+        const names = old.map(({ beat }) => beat.id).join(', ');
+        throw new TandemError(
+          'UNSUPPORTED',
+          `${names} cannot read the log entries that a reshard writes: update tandem there first`,
+          { details: { instances: names } },
+        );
+      }
+      return mapView(service, await beginResharding(catalogOf(service, timeoutMs), to));
+    },
+    partitionMap: async (service, timeoutMs) => mapView(service, await readCatalog(catalogOf(service, timeoutMs))),
     async deadLetters(subscription, limit, timeoutMs) {
       const found: DeadLetter[] = [];
       for await (const { letter } of readDeadLetters(lettersOf(subscription, timeoutMs))) {
@@ -252,6 +300,10 @@ async function startOf(
       { details: { first } },
     );
   return { from: position, events: Math.max(0, tail - position + 1) };
+}
+
+function mapView(service: string, { version, count, to, divided }: PartitionMap): MapView {
+  return { service, version, count, to, divided };
 }
 
 async function partitionView(

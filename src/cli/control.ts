@@ -19,7 +19,7 @@ import type { ParkedKey } from '../events/parking.ts';
 import type { TopicView } from '../events/topic-view.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
-import type { AppLink, PartitionView } from './app-link.ts';
+import type { AppLink, MapView, TablesView } from './app-link.ts';
 import type { UndeclaredTable } from './undeclared-tables.ts';
 
 export interface ControlMethods {
@@ -50,7 +50,7 @@ export interface ControlMethods {
   };
   $tables: {
     input: { readonly service: string | undefined; readonly timeoutMs: number };
-    output: readonly PartitionView[];
+    output: TablesView;
   };
   $parked: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
@@ -76,6 +76,11 @@ export interface ControlMethods {
     input: { readonly service: string; readonly table: string; readonly timeoutMs: number };
     output: number;
   };
+  $reshard: {
+    input: { readonly service: string; readonly to: number | undefined; readonly timeoutMs: number };
+    output: MapView;
+  };
+  $partitionMap: { input: { readonly service: string; readonly timeoutMs: number }; output: MapView };
   $redrive: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
     output: number;

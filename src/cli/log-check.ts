@@ -55,7 +55,9 @@ export async function checkLogs(
   }
   const total = { entries: 0, requests: 0, events: 0, foreign: 0, repeats: 0 };
   const findings: LogFinding[] = [];
-  for (const log of [...logs.keys()].sort()) {
+  const state: KnownRequests = new Map();
+  // A log goes on from one of a lower number.
+  for (const log of [...logs.keys()].sort(natural)) {
     const entries = [...logs.get(log)!].sort(([a], [b]) => a - b);
     total.entries += entries.length;
     const find = (position: number, what: string): void => void findings.push({ log, position, what });
@@ -64,7 +66,7 @@ export async function checkLogs(
       if (before !== undefined && position !== before + 1) find(position, `the entry before it is ${before}`);
     });
     try {
-      if (log.startsWith('state/')) await checkState(log, entries, total, find, blob, written);
+      if (log.startsWith('state/')) await checkState(log, entries, total, find, blob, written, state);
       else if (log.startsWith('topic/')) checkTopic(entries, total, find);
     } catch (thrown) {
       find(0, (thrown as Error).message);
@@ -72,6 +74,11 @@ export async function checkLogs(
   }
   return { logs: logs.size, ...total, findings };
 }
+
+const natural = new Intl.Collator('en', { numeric: true }).compare;
+
+/** By label of a sealed log: where and how it ended, and the requests that it knew. */
+type KnownRequests = Map<string, { readonly position: number; readonly hash: string; readonly known: Set<string> }>;
 
 type Total = { requests: number; events: number; foreign: number; repeats: number };
 type Find = (position: number, what: string) => void;
@@ -84,12 +91,19 @@ async function checkState(
   find: Find,
   blob: BlobReader,
   written: (transaction: WrittenTransaction) => void,
+  sealed: KnownRequests,
 ): Promise<void> {
-  const known = new Set<string>();
+  let known = new Set<string>();
+  let label = log;
+  let isSealed = false;
   let parent: string | undefined;
   let time = 0;
   for (const [position, body] of entries) {
     if (body.length === 0) continue; // what a barrier leaves
+    if (isSealed) {
+      total.foreign++;
+      continue;
+    }
     const part = partAt(body, undefined);
     if (parent !== undefined && part.parent !== parent) {
       total.foreign++;
@@ -109,6 +123,16 @@ async function checkState(
     if (entry.time < time) find(position, `its time is ${time - entry.time} ms before that of an earlier entry`);
     time = Math.max(time, entry.time);
     parent = chainHash(body);
+    if (entry.genesis) {
+      const { incarnation, predecessor } = entry.genesis;
+      label = `${log}#${incarnation}`;
+      const before = predecessor && sealed.get(predecessor.label);
+      if (before) known = new Set(before.known);
+      if (before && (before.position !== predecessor.position || before.hash !== predecessor.hash))
+        find(position, `it does not go on from where ${predecessor.label} was sealed`);
+    }
+    isSealed = entry.seal !== undefined;
+    if (isSealed) sealed.set(label, { position, hash: parent, known });
     for (const [table, key, value] of entry.writes) {
       if (table !== requests) continue;
       if (!value) known.delete(key);

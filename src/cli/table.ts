@@ -1,7 +1,7 @@
 /** `tandem table show`: where the partitions of each service lie, who writes them, and how far each copy is. */
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
-import type { PartitionView } from './app-link.ts';
+import type { MapView, PartitionView } from './app-link.ts';
 import { type Command, dataFlag, type Invocation, UsageError } from './command.ts';
 import { ask } from './control.ts';
 import { controlOf, dataPathOf, findApp } from './running-app.ts';
@@ -13,7 +13,8 @@ export const command: Command = {
     'Shows the partitions of the services that keep data: writer, position, copies and their lag, size of the log; drops a table that no code declares.',
   details:
     'A copy is named with the entries that it is behind the log, if any; ~ before it means that it is not ready yet. Copies tell where they are with each heartbeat,\n' +
-    'so under writes a small lag is as old as that. A table that has rows and that the code no longer declares stays until `drop` deletes its rows, which cannot be undone.',
+    'so under writes a small lag is as old as that. Partitions are numbered anew when they are divided (tandem reshard): no number comes twice.\n' +
+    'A table that has rows and that the code no longer declares stays until `drop` deletes its rows, which cannot be undone.',
   examples: ['tandem table show', 'tandem table show inventory --json', 'tandem table drop inventory oldStock'],
   flags: { data: dataFlag },
   words: [1, 3],
@@ -31,16 +32,18 @@ export const command: Command = {
       terminal.out(flags.json ? JSON.stringify({ service, table, rows }) : `${rows} rows of '${table}' are deleted.`);
       return 0;
     }
-    const partitions = await ask(control, '$tables', { service, timeoutMs }, timeoutMs + 1000);
+    const { maps, partitions } = await ask(control, '$tables', { service, timeoutMs }, timeoutMs + 1000);
     if (service !== undefined && partitions.length === 0)
       throw new TandemError('NOT_FOUND', `no running service '${service}' keeps data`);
     const undeclared = await ask(control, '$undeclared', { service, timeoutMs }, timeoutMs + 1000);
-    if (flags.json) terminal.out(JSON.stringify({ partitions, undeclared }));
+    if (flags.json) terminal.out(JSON.stringify({ maps, partitions, undeclared }));
     else if (partitions.length === 0) terminal.out('No running service keeps data.');
-    else
+    else {
+      for (const map of maps.filter(({ count, to }) => to > count)) terminal.out(underWay(map));
       terminal.out(
         columns([['SERVICE', 'PARTITION', 'WRITER', 'TAIL', 'KEPT FROM', 'LOG', 'COPIES'], ...partitions.map(row)]),
       );
+    }
     if (flags.json) return 0;
     for (const { service, table, partitions } of undeclared)
       terminal.out(
@@ -52,6 +55,10 @@ export const command: Command = {
 
 /** Many small transactions. */
 const dropTimeoutMs = 600_000;
+
+export function underWay({ service, count, to, divided }: MapView): string {
+  return `${service} is being resharded from ${count} to ${to} partitions: ${divided} of ${count} divided.`;
+}
 
 function row({ service, partition, writer, tail, first, bytes, copies }: PartitionView): string[] {
   const shown = copies.map(({ instance, ready, position }) => {

@@ -2,6 +2,7 @@
 import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Registry } from '../naming/registry.ts';
+import { heirsOf, livingNumbers, newestMap, type PartitionMap, steadyMap } from '../partitioning/partition-map.ts';
 import type { Sender } from '../state/keyspace.ts';
 import type { StoredTables } from '../state/stored-tables.ts';
 
@@ -73,7 +74,8 @@ export async function dropTable(options: DropOptions): Promise<number> {
     );
   }
   let dropped = 0;
-  for (let partition = 0; partition < keyspace.partitions; partition++) dropped += await dropIn(partition, options);
+  const map = mapOf(registry, service) ?? steadyMap(keyspace.partitions);
+  for (const partition of livingNumbers(map)) dropped += await dropIn(partition, options);
   return dropped;
 }
 
@@ -83,6 +85,12 @@ async function dropIn(partition: number, options: DropOptions): Promise<number> 
     registry.member(id)?.beat.partitions.find(line => line.partition === partition)?.epoch ?? 0;
   let dropped = 0;
   for (;;) {
+    const map = mapOf(registry, service);
+    const heirs = map ? heirsOf(map, partition) : [];
+    if (heirs.length > 1) {
+      for (const heir of heirs) dropped += await dropIn(heir, options);
+      return dropped;
+    }
     const ids = registry.instances(service).map(({ beat }) => beat.id);
     const writer = ids.sort((a, b) => epochOf(b) - epochOf(a))[0] ?? '';
     const member = registry.member(writer);
@@ -100,4 +108,8 @@ async function dropIn(partition: number, options: DropOptions): Promise<number> 
       await sleep(clock, 100);
     }
   }
+}
+
+function mapOf(registry: Registry, service: string): PartitionMap | undefined {
+  return newestMap(registry.instances(service).map(({ beat }) => beat.map));
 }

@@ -23,11 +23,7 @@ export function breakingChanges(before: Descriptor, after: Descriptor): Breaking
     if (next) compareMethod(method, next, where, report);
     else report(where, 'the method was removed');
   }
-  if (before.keyspace && before.keyspace.partitions !== after.keyspace?.partitions)
-    report(
-      before.service,
-      `the number of partitions changed from ${before.keyspace.partitions}; data stays where it was placed`,
-    );
+  if (before.keyspace && !after.keyspace) report(before.service, 'it keeps no data any more');
   return found;
 }
 

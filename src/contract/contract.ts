@@ -46,7 +46,7 @@ export interface Definition<C, F, T, R, P> {
   readonly config?: F;
   readonly resources?: (env: Env<Out<F>>) => R | Promise<R>;
   readonly tables?: T;
-  /** Slices of the keyspace; fixed once there is data. Default 64. */
+  /** Slices of the keyspace to begin with; later `tandem reshard` doubles them. Default 64. */
   readonly partitions?: number;
   /** Copies of each partition, or as many as there are instances. Default 3. */
   readonly replicas?: number;

@@ -12,6 +12,7 @@ import type { Meter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
 import type { Engine } from '../log/engine.ts';
 import { metricNames } from '../monitoring/metric-names.ts';
+import { livingNumbers } from '../partitioning/partition-map.ts';
 import type { Keyspace, Sender } from '../state/keyspace.ts';
 import { type CursorRow, mayReplace } from './cursor.ts';
 import { Floors } from './floors.ts';
@@ -124,6 +125,7 @@ export function openEvents(options: EventsOptions): Events {
         await update<number>(partition, '$relay', 'position', stored => Math.max(stored ?? 0, position));
       },
       onRelayed: position => keyspace.setTrimFloor(partition, position),
+      onSent: position => keyspace.relayed(partition, position),
       clock,
       random,
       logger,
@@ -186,7 +188,11 @@ export function openEvents(options: EventsOptions): Events {
         floors?.close();
         const floorSource = `${source}/${row.generation}`;
         floors = new Floors({
-          raise: (target, number) => raiseFloor({ partition: target, source: floorSource, number }),
+          // Ids went to every partition that it was divided into since.
+          raise: async (touched, number) => {
+            for (const partition of keyspace.heirs(touched))
+              await raiseFloor({ partition, source: floorSource, number });
+          },
           touched: row.touched ?? [],
           clock,
           logger,
@@ -213,7 +219,7 @@ export function openEvents(options: EventsOptions): Events {
 
   /** No delivery of `source` has an effect any more. Anywhere: which partitions it reached since the cursor was stored last nobody knows. */
   const fence = async (source: string): Promise<void> => {
-    for (let partition = 0; partition < keyspace.partitions; partition++)
+    for (const partition of livingNumbers(keyspace.map))
       await raiseFloor({ partition, source, number: Number.MAX_SAFE_INTEGER });
   };
 

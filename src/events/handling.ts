@@ -104,10 +104,9 @@ export class Handling {
   /** @throws MOVED when another writes this partition: the sender's map was old. */
   checkHere(partition: number): void {
     const route = this.#options.keyspace.route(partition, false);
-    if (route.here) return;
-    throw new TandemError('MOVED', `partition ${partition} is written by another instance`, {
-      details: { instance: route.member.beat.id },
-    });
+    if (route.here && !route.arriving) return;
+    const details = route.here ? { partition } : { instance: route.member.beat.id };
+    throw new TandemError('MOVED', `partition ${partition} is not written by this instance`, { details });
   }
 
   async #handle(
@@ -121,10 +120,14 @@ export class Handling {
     const request = requestOf(form);
     // what the event's transaction wrote is there for its handler
     const session = new Session();
-    if (source.startsWith('state/')) session.advance(source, positionOf(number));
+    if (source.startsWith('state/')) {
+      session.advance(source, positionOf(number));
+      await this.#options.keyspace.noteLog(source);
+    }
     const event = await this.#read(form, topic);
     const scope = this.#options.keyspace.scope({
       partition,
+      key: form.key,
       level: 'sequential',
       session,
       deadline,

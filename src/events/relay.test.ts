@@ -42,6 +42,7 @@ function outbox(model: ReturnType<typeof engineModel>, clock: ReturnType<typeof 
           next = through + 1;
         }
       },
+      onSent: () => {},
       loadPosition: async () => state.saved,
       savePosition: async position => {
         await sleep(own, 1);

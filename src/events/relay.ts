@@ -23,6 +23,8 @@ export interface RelayOptions {
   readonly savePosition: (position: number) => Promise<void>;
   /** Everything up to here is in the topics, and stored as such: the state log may be trimmed behind it. */
   readonly onRelayed: (position: number) => void;
+  /** Everything up to here is in the topics, stored as such or not. */
+  readonly onSent: (position: number) => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -75,9 +77,10 @@ export class Relay {
 
   /** From the stored position on. Everything not confirmed before a failure is sent again, from the lowest number. */
   async #relay(signal: AbortSignal): Promise<void> {
-    const { clock, emitted, loadPosition, onRelayed } = this.#options;
+    const { clock, emitted, loadPosition, onRelayed, onSent } = this.#options;
     let saved = await loadPosition();
     onRelayed(saved);
+    onSent(saved);
     let relayed = saved;
     let withEvents = false;
     let savedAt = clock.monotonic();
@@ -117,6 +120,7 @@ export class Relay {
         if (signal.aborted) return;
         this.#failures = 0;
         relayed = through;
+        onSent(through);
         withEvents ||= events.length > 0;
         saveSoon();
       }

@@ -3,6 +3,7 @@
  * An empty body is a farewell: the process ended as planned. Foreign or broken bytes are no beat.
  */
 import { Packr, Unpackr } from 'msgpackr/pack';
+import type { PartitionMap } from '../partitioning/partition-map.ts';
 import type { Beat, PartitionBeat, Role } from './beat.ts';
 
 const packr = new Packr({ useRecords: false });
@@ -16,7 +17,7 @@ export function beatSubject(id: string): string {
 }
 
 export function encodeBeat(beat: Beat): Uint8Array {
-  const { load } = beat;
+  const { load, map } = beat;
   const partitions: number[] = [];
   for (const { partition, ready, epoch, position } of beat.partitions) {
     partitions.push(partition, ready ? 1 : 0, epoch, position);
@@ -39,6 +40,7 @@ export function encodeBeat(beat: Beat): Uint8Array {
     beat.descriptorHash,
     partitions,
     beat.entryFormat,
+    map ? [map.version, map.first, map.count, map.to, map.divided] : null,
   ]);
   return new Uint8Array(packed); // a copy: msgpackr reuses its buffer
 }
@@ -70,6 +72,7 @@ export function decodeBeat(bytes: Uint8Array): Beat | undefined {
     hash,
     cells,
     entryFormat,
+    map,
   ] = form;
   if (typeof id !== 'string' || typeof address !== 'string' || !Array.isArray(load) || !Array.isArray(cells))
     return undefined;
@@ -104,5 +107,10 @@ export function decodeBeat(bytes: Uint8Array): Beat | undefined {
     descriptorHash: String(hash),
     partitions,
     entryFormat: Number(entryFormat),
+    ...(Array.isArray(map) ? { map: mapOf(map) } : {}),
   };
+}
+
+function mapOf([version, first, count, to, divided]: number[]): PartitionMap {
+  return { version: version!, first: first!, count: count!, to: to!, divided: divided! };
 }

@@ -3,6 +3,7 @@
  * from the main loop (`startBeatsInLoop`: one-process development and the simulator).
  */
 import type { Clock } from '../core/clock.ts';
+import type { PartitionMap } from '../partitioning/partition-map.ts';
 import type { Beat, PartitionBeat } from './beat.ts';
 
 /** Fixed for the life of the process. */
@@ -20,6 +21,7 @@ export interface BeatReading {
   readonly draining: boolean;
   readonly inflight: number;
   readonly partitions: readonly PartitionBeat[];
+  readonly map?: PartitionMap | undefined;
 }
 
 export interface BeatOptions {

@@ -2,6 +2,8 @@
  * What every process says about itself, every `limits.beatIntervalMs`, on bus subject `beat.<process id>`. Sent by a worker thread that reads the
  * main loop's own tick from shared memory, so that a busy loop is not taken for death and a stuck one not for life.
  */
+import type { PartitionMap } from '../partitioning/partition-map.ts';
+
 export type Role = 'instance' | 'gateway' | 'engine' | 'monitor' | 'supervisor' | 'naming';
 
 export interface PartitionBeat {
@@ -47,12 +49,14 @@ export interface Beat {
   /** Names the descriptor (contract, keyspace, subscriptions) that `$describe` at `address` answers with. */
   readonly descriptorHash: string;
   readonly partitions: readonly PartitionBeat[];
-  /** Highest log entry format that it can read (data core, rule 25): 1 is an entry, 3 the reference to a large one. */
+  /** The partition map of its service as it knows it; undefined without data, or before it was read. */
+  readonly map?: PartitionMap | undefined;
+  /** Highest log entry format that it can read (data core, rule 25): 1 is an entry, 3 the reference to a large one, 4 a seal. */
   readonly entryFormat: number;
 }
 
 /** What this code reads, and its beats say. */
-export const entryFormatRead = 3;
+export const entryFormatRead = 4;
 
 /** Verdicts of failure detection. Only `dead` fails over; `stuck` is restarted; `slow` is weighed down; `suspect` is watched. */
 export type Verdict = 'alive' | 'slow' | 'suspect' | 'stuck' | 'dead';

@@ -111,5 +111,6 @@ export function startBeats(options: StartBeatsOptions): BeatSender {
 /** What others wait for in a status; load and positions may wait for the next beat. */
 function routing(status: Omit<BeatReading, 'inflight'>): string {
   const partitions = status.partitions.map(({ partition, ready, epoch }) => `${partition}${ready ? '+' : '-'}${epoch}`);
-  return `${status.ready} ${status.draining} ${partitions.join()}`;
+  const { map } = status;
+  return `${status.ready} ${status.draining} ${map?.version} ${map?.divided} ${partitions.join()}`;
 }

@@ -160,9 +160,6 @@ function findConflicts(
 
 /** Why two descriptors of one name cannot be versions of one service; undefined when they can. */
 export function incompatible(a: Descriptor, b: Descriptor): string | undefined {
-  if (a.keyspace && b.keyspace && a.keyspace.partitions !== b.keyspace.partitions) {
-    return `their data has ${a.keyspace.partitions} and ${b.keyspace.partitions} partitions`;
-  }
   const names = new Set(a.methods.map(method => method.name));
   if (a.methods.length > 0 && b.methods.length > 0 && !b.methods.some(method => names.has(method.name))) {
     return 'they have no method in common';

@@ -15,10 +15,14 @@ export function lost(log: string, tail: number, applied: number): TandemError {
   );
 }
 
+export function trimmed(log: string, applied: number): TandemError {
+  return new TandemError('LOG_LOST', `${log} is trimmed past position ${applied} and no snapshot of it can be read`);
+}
+
 export function wrongPartitions(service: string, asked: number, found: number): TandemError {
   return new TandemError(
     'CONFIG',
-    `service '${service}' is configured with ${asked} partitions, but its data has ${found}; set partitions: ${found} (resharding is a planned step of its own)`,
+    `the partition map of '${service}' says ${asked} partitions, but the log of one says ${found}: restore the engine's data or a backup`,
     { details: { asked, found } },
   );
 }

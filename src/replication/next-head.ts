@@ -14,13 +14,21 @@ export function nextHead(
   hash: string,
   hashPosition: number,
 ): { writes: Write[]; head: Omit<Head, 'digest'> } {
-  let { position, incarnation, epoch, writer, heir, time } = head;
+  let { position, incarnation, epoch, writer, heir, time, ancestors, sealedAt, sealed } = head;
   const writes: Write[] = [];
   for (const { position: at, entry } of batch) {
     position = at;
     for (const write of entry.writes) writes.push(write);
     time = Math.max(time, entry.time);
-    if (entry.genesis) incarnation = entry.genesis.incarnation;
+    if (entry.genesis) {
+      const { predecessor } = entry.genesis;
+      incarnation = entry.genesis.incarnation;
+      if (predecessor) {
+        ancestors = [predecessor.label, ...predecessor.ancestors];
+        sealedAt = predecessor.position;
+      }
+    }
+    if (entry.seal) sealed = entry.seal.incarnations;
     if (entry.claims) {
       epoch = entry.epoch;
       writer = entry.author;
@@ -30,5 +38,7 @@ export function nextHead(
       heir = entry.resignsTo;
     }
   }
-  return { writes, head: { position, hash, hashPosition, time, incarnation, epoch, writer, heir } };
+  const next = { position, hash, hashPosition, time, incarnation, epoch, writer, heir };
+  if (!ancestors && !sealed) return { writes, head: next };
+  return { writes, head: { ...next, ...(ancestors ? { ancestors, sealedAt } : {}), ...(sealed ? { sealed } : {}) } };
 }

@@ -78,7 +78,7 @@ async function filled(seed?: number, entries = 5): Promise<World & { replica: Re
 
 test('data of another partition count is refused, and the message names both', async () => {
   const { open, ready } = await filled();
-  await assert.rejects(ready(open(undefined, { partitions: 8 })), { code: 'CONFIG', message: /8 partitions.*has 4/ });
+  await assert.rejects(ready(open(undefined, { partitions: 8 })), { code: 'CONFIG', message: /8 partitions.*says 4/ });
 });
 
 test('a log that others know of is never begun anew', async () => {

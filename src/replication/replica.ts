@@ -4,38 +4,26 @@
  * out wrong is quarantined and rebuilt, a log that is gone or shorter than known stops the replica. A store that takes no
  * change (a full disk) suspends it: it serves nothing and tries again, since a copy that falls behind would be a wrong one.
  */
-import { type Clock, sleep } from '../core/clock.ts';
+import { sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import type { Logger } from '../core/logger.ts';
-import { backoffMs, type Random } from '../core/random.ts';
-import type { Engine, Entry } from '../log/engine.ts';
-import { chainHash, decodeEntry, encodeEntry, type LogEntry } from './entry.ts';
-import { type LargeEntries, partAt } from './large-entries.ts';
-import { lost, recreated, wrongPartitions } from './lost-log.ts';
+import { backoffMs } from '../core/random.ts';
+import type { Entry } from '../log/engine.ts';
+import { chainHash, type LogEntry } from './entry.ts';
+import { checkGenesis, genesisEntry, refuseOther, tailOf } from './genesis.ts';
+import { partAt } from './large-entries.ts';
+import { lost, recreated, trimmed } from './lost-log.ts';
 import { type Applied, nextHead } from './next-head.ts';
+import type { Origin } from './origin.ts';
+import { logName, type ReplicaOptions } from './replica-options.ts';
 import { latestSnapshot } from './snapshot.ts';
+import { Staleness } from './staleness.ts';
 import { emptyHead, type Head, type ReplicaStore, StoreError, type Write } from './store.ts';
+import { goOnFrom } from './successor.ts';
 import { Waiters } from './waiters.ts';
 
-export interface ReplicaOptions {
-  readonly service: string;
-  readonly partition: number;
-  readonly partitions: number;
-  readonly instance: string;
-  readonly store: ReplicaStore;
-  readonly engine: Engine;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly logger: Logger;
-  readonly engineTimeoutMs: number;
-  readonly large: LargeEntries;
-  /** Whether some other member says that it has entries of this log; then an empty log is a lost one (rule 20). */
-  readonly knownElsewhere: () => boolean;
-}
+export { type Applied, logName, type ReplicaOptions };
 
-export type { Applied };
-
-type State = 'opening' | 'ready' | 'failed' | 'closed';
+type State = 'opening' | 'ready' | 'sealed' | 'failed' | 'closed';
 
 /** What a barrier that appends leaves in the log: it takes a position and says nothing. */
 const nothing: Omit<LogEntry, 'epoch' | 'time'> = { parent: '', author: '', writes: [], emitted: [] };
@@ -47,10 +35,6 @@ const readBytes = 1_048_576;
 const rereadMs = 5;
 /** Longest pause between two tries of a store that takes no changes. */
 const storeRetryMsMax = 5000;
-
-export function logName(service: string, partition: number): string {
-  return `state/${service}/${partition}`;
-}
 
 export class Replica {
   readonly log: string;
@@ -68,9 +52,12 @@ export class Replica {
   #failure: TandemError | undefined;
   /** Its store takes no changes; said already. */
   #suspended = false;
-  #tailSeen = 0;
-  #behindSince = 0;
+  readonly #staleness: Staleness;
   #running: Promise<void> | undefined;
+  /** The copy of the partition that this one begins as. */
+  #before: Replica | undefined;
+  /** To be told when it has ended. */
+  readonly #endings = new Set<() => void>();
   /** Times that this copy was thrown away because it did not fit the log. */
   rebuilds = 0;
   /** Entries that were skipped because they do not continue the chain. */
@@ -81,10 +68,20 @@ export class Replica {
     this.store = options.store;
     this.log = logName(options.service, options.partition);
     this.#waiters = new Waiters(options.clock);
+    this.#staleness = new Staleness(options.clock);
   }
 
   get head(): Head {
-    return this.store.head;
+    const { head } = this.store;
+    return head.of === undefined ? head : emptyHead;
+  }
+  /** How far the copy of another partition is that this one begins as; undefined when it is not. */
+  get beginning(): Head | undefined {
+    return this.head.hash === '' ? this.#before?.head : undefined;
+  }
+  /** It follows no more and will never be ready again. */
+  get ended(): boolean {
+    return this.#state === 'sealed' || this.#state === 'failed' || this.#state === 'closed';
   }
   get state(): State {
     return this.#state;
@@ -106,6 +103,8 @@ export class Replica {
     this.#stop.abort();
     this.#round.abort();
     this.#waiters.failAll(new TandemError('CLOSED', `the replica of ${this.log} was closed`));
+    for (const ended of this.#endings) ended();
+    await this.#before?.close();
     await this.#running;
     await this.store.close();
   }
@@ -116,7 +115,7 @@ export class Replica {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Tells that all rows were replaced at once, or that this replica stopped for good. */
+  /** Tells that all rows were replaced at once, or that this replica stopped for good (its log was sealed, it failed). */
   onReplaced(listener: () => void): () => void {
     this.#replaced.add(listener);
     return () => this.#replaced.delete(listener);
@@ -124,15 +123,12 @@ export class Replica {
 
   /** A tail that someone told us of; the difference to our position is the staleness of eventual reads. */
   noteTail(position: number): void {
-    if (position <= this.#tailSeen) return;
-    if (this.#tailSeen <= this.head.position) this.#behindSince = this.#options.clock.monotonic();
-    this.#tailSeen = position;
+    this.#staleness.note(position, this.head.position);
   }
 
   /** Entries and time that this replica knows itself to be behind. */
   staleness(): { entries: number; ms: number } {
-    const entries = Math.max(0, this.#tailSeen - this.head.position);
-    return { entries, ms: entries === 0 ? 0 : Math.round(this.#options.clock.monotonic() - this.#behindSince) };
+    return this.#staleness.at(this.head.position);
   }
 
   /** Resolves when `position` is applied here. @throws DEADLINE_EXCEEDED (not-done), CANCELED, or why this replica stopped. */
@@ -152,7 +148,7 @@ export class Replica {
   async catchUp(target: number, deadline: number): Promise<void> {
     this.noteTail(target);
     let asked: number | undefined;
-    while (this.head.position < target) {
+    while (this.head.position < target && !this.head.sealed) {
       const entries = await this.#options.engine.log.read(this.log, this.head.position + 1, readBytes, { deadline });
       if (entries.length > 0) {
         await this.#take(entries);
@@ -194,6 +190,7 @@ export class Replica {
         if (this.#stop.signal.aborted) return;
         if (signal.aborted) continue;
         if (this.head.hash === '') this.#again('the log has no beginning yet');
+        if (this.head.sealed) return this.#sealed();
         this.#state = 'ready';
         this.#resumed();
         this.#waiters.advance(this.head.position);
@@ -206,7 +203,7 @@ export class Replica {
         if (this.#stop.signal.aborted) return;
         const error = TandemError.from(thrown);
         if (error.code === 'CORRUPT' && (await this.#passBySnapshot(error))) continue;
-        if (fatal.has(error.code)) return this.#fail(error);
+        if (fatal.has(error.code)) return (await this.#options.isDivided?.()) ? this.#sealed() : this.#fail(error);
         if (error instanceof StoreError) {
           this.#suspend(error);
           await sleep(clock, backoffMs(random, attempt, 100, storeRetryMsMax), this.#stop.signal);
@@ -220,6 +217,9 @@ export class Replica {
 
   /** From whatever the store holds to the log's tail, checking that both belong together. */
   async #begin(): Promise<void> {
+    const { origin } = this.#options;
+    if (origin && this.head.hash === '') await this.#goOnFrom(origin);
+    if (this.#stop.signal.aborted) return;
     let tail = await this.#barrier();
     if (tail < this.head.position) throw lost(this.log, tail, this.head.position);
     await this.#checkOwnSlot();
@@ -240,6 +240,30 @@ export class Replica {
     }
   }
 
+  /** Where this partition was divided off another. */
+  #goOnFrom(origin: Origin): Promise<void> {
+    return goOnFrom({
+      ...this.#options,
+      log: this.log,
+      origin,
+      signal: this.#stop.signal,
+      loadedSnapshot: () => this.#loadedSnapshot(),
+      take: entries => this.#take(entries),
+      openBefore: store => {
+        this.#before = new Replica({ ...this.#options, isDivided: undefined, ...origin, store });
+        this.#before.open();
+        return this.#before;
+      },
+    });
+  }
+
+  /** Resolves when the seal is applied. @throws why this replica stopped. */
+  async untilSealed(): Promise<void> {
+    if (!this.ended) await new Promise<void>(resolve => this.#endings.add(resolve));
+    if (this.state !== 'sealed')
+      throw this.#failure ?? new TandemError('CLOSED', `the replica of ${this.log} was closed`);
+  }
+
   async #genesis(): Promise<number> {
     const { engine, service, partition, partitions, instance, clock, random } = this.#options;
     const { position } = this.head;
@@ -249,15 +273,7 @@ export class Replica {
       throw lost(this.log, tail, this.head.position);
     }
     const genesis = { incarnation: random.id(), service, partition, partitions };
-    const body = encodeEntry({
-      parent: '',
-      author: instance,
-      epoch: 0,
-      time: clock.now(),
-      genesis,
-      writes: [],
-      emitted: [],
-    });
+    const body = genesisEntry(genesis, instance, clock.now());
     const result = await engine.log.append(this.log, position, [body], { deadline: this.#deadline() });
     if (result.kind === 'unknown')
       throw new TandemError('UNAVAILABLE', 'the fate of a genesis entry is unknown; looking again');
@@ -292,39 +308,22 @@ export class Replica {
     this.#remember();
     this.store.replace([], emptyHead);
     for (const listener of this.#replaced) listener();
-    await this.#refuseOtherIncarnation(this.#known);
+    if (this.#known !== '') await refuseOther({ ...this.#options, log: this.log }, this.#known);
   }
 
   #remember(): void {
     if (this.head.incarnation !== '') this.#known = this.head.incarnation;
   }
 
-  /** A log that begins anew under another identity is not a repair of ours but a loss. */
-  async #refuseOtherIncarnation(known: string): Promise<void> {
-    if (known === '') return;
-    let first: Entry | undefined;
-    try {
-      const entries = await this.#options.engine.log.read(this.log, 1, readBytes, { deadline: this.#deadline() });
-      first = entries.find(({ body }) => body.length > 0);
-    } catch (thrown) {
-      if (TandemError.from(thrown).code === 'NOT_FOUND') return; // trimmed: the snapshot's head says who it is
-      throw thrown;
-    }
-    const found = first && decodeEntry(first.body).genesis?.incarnation;
-    if (found && found !== known) {
-      throw recreated(this.log, this.#known, found);
-    }
+  async #loadSnapshot(): Promise<void> {
+    if (!(await this.#loadedSnapshot())) throw trimmed(this.log, this.head.position);
   }
 
-  async #loadSnapshot(): Promise<void> {
+  /** False when there is none. */
+  async #loadedSnapshot(): Promise<boolean> {
     const snapshot = await latestSnapshot(this.#options, this.#options.service, this.#options.partition);
-    if (!snapshot) {
-      throw new TandemError(
-        'LOG_LOST',
-        `${this.log} is trimmed past position ${this.head.position} and no snapshot of it can be read`,
-      );
-    }
-    if (snapshot.head.position <= this.head.position) return;
+    if (!snapshot) return false;
+    if (snapshot.head.position <= this.head.position) return true;
     this.#remember();
     if (this.#known !== '' && snapshot.head.incarnation !== this.#known) {
       throw recreated(this.log, this.#known, snapshot.head.incarnation);
@@ -335,6 +334,7 @@ export class Replica {
       log: this.log,
       position: snapshot.head.position,
     });
+    return true;
   }
 
   /** Whether a snapshot leads past what cannot be read; nothing is left out then, since it holds what that came to. */
@@ -352,6 +352,7 @@ export class Replica {
    */
   async #take(entries: readonly Entry[], fetched?: Applied): Promise<void> {
     const batch: Applied[] = [];
+    if (this.head.sealed) return;
     let { position, hash, hashPosition } = this.head;
     for (const { position: at, body } of entries) {
       if (at < position || (at === position && at !== hashPosition)) continue;
@@ -379,11 +380,13 @@ export class Replica {
         // Meanwhile it may have been applied on another way: all is looked at again.
         return this.#take(entries, { position: at, entry: whole });
       }
-      this.#checkGenesis(at, hash === '', entry);
+      if (hash === '' || entry.genesis) this.#checkGenesis(at, hash === '', entry);
       batch.push({ position: at, entry });
       position = at;
       hashPosition = at;
       hash = bodyHash;
+      // Whatever comes after it was written by someone who did not know (rule 23).
+      if (entry.seal) break;
     }
     if (batch.length > 0) this.#commit(batch, hash, hashPosition);
   }
@@ -407,20 +410,10 @@ export class Replica {
   }
 
   #checkGenesis(position: number, isFirst: boolean, entry: LogEntry): void {
-    if (isFirst !== (entry.genesis !== undefined)) {
-      throw new TandemError('CORRUPT', `${this.log}: genesis and first position do not agree at ${position}`);
-    }
-    const { partitions, service, partition } = this.#options;
-    if (!entry.genesis) return;
-    const { incarnation } = entry.genesis;
-    if (this.#known !== '' && incarnation !== this.#known) throw recreated(this.log, this.#known, incarnation);
-    if (entry.genesis.partitions !== partitions) throw wrongPartitions(service, partitions, entry.genesis.partitions);
-    if (entry.genesis.service !== service || entry.genesis.partition !== partition) {
-      throw new TandemError(
-        'CORRUPT',
-        `${this.log} holds the data of ${entry.genesis.service}/${entry.genesis.partition}`,
-      );
-    }
+    const expected = { ...this.#options, log: this.log, known: this.#known, isFirst, head: this.store.head };
+    if (checkGenesis(expected, position, entry)) return;
+    this.store.replace([], emptyHead);
+    this.#again('this copy did not begin as its log says');
   }
 
   /** Synchronous: nothing can come between the check of the position and the commit. */
@@ -429,6 +422,14 @@ export class Replica {
     this.#store(writes, head);
     for (const listener of this.#listeners) listener(batch);
     if (this.#state === 'ready') this.#waiters.advance(head.position);
+    if (head.sealed) this.#sealed();
+  }
+
+  /** Nothing more will come, and nothing is served, since what goes on from this log may know more. */
+  #sealed(): void {
+    this.#stop.abort();
+    this.#round.abort();
+    this.#end('sealed', new TandemError('MOVED', `${this.log} is sealed: its keys lie in two other partitions now`));
   }
 
   #store(writes: readonly Write[], head: Omit<Head, 'digest'>): void {
@@ -466,14 +467,9 @@ export class Replica {
   }
 
   async #barrier(): Promise<number> {
-    try {
-      const tail = await this.#options.engine.log.barrier(this.log, { deadline: this.#deadline() });
-      this.noteTail(tail);
-      return tail;
-    } catch (thrown) {
-      if (TandemError.from(thrown).code === 'NOT_FOUND') return 0;
-      throw thrown;
-    }
+    const tail = await tailOf({ ...this.#options, log: this.log });
+    this.noteTail(tail);
+    return tail;
   }
 
   /** Stops for good: nothing wrong is served. Also called when a barrier shows that the log is shorter than this replica. */
@@ -484,12 +480,17 @@ export class Replica {
   }
 
   #fail(error: TandemError): void {
-    if (this.#state === 'closed') return;
-    this.#state = 'failed';
+    if (!this.ended)
+      this.#options.logger.error('a replica stopped', { log: this.log, code: error.code, message: error.message });
+    this.#end('failed', error);
+  }
+
+  #end(state: 'sealed' | 'failed', error: TandemError): void {
+    if (this.ended) return;
+    this.#state = state;
     this.#failure = error;
-    this.#options.logger.error('a replica stopped', { log: this.log, code: error.code, message: error.message });
     this.#waiters.failAll(error);
-    for (const listener of this.#replaced) listener();
+    for (const listener of [...this.#endings, ...this.#replaced]) listener();
   }
 
   #deadline(): number {

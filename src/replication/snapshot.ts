@@ -101,6 +101,14 @@ async function load(context: SnapshotContext, name: string, manifest: Manifest):
   return rows;
 }
 
+/** All of a partition's, which nobody will load again. */
+export async function deleteSnapshots(context: SnapshotContext, service: string, partition: number): Promise<void> {
+  const names = await context.engine.blobs.list(prefixOf(service, partition), at(context));
+  // Manifests first: what is torn has none.
+  for (const name of [...names].sort((a, b) => Number(b.endsWith('/manifest')) - Number(a.endsWith('/manifest'))))
+    await context.engine.blobs.delete(name, at(context));
+}
+
 async function prune(context: SnapshotContext, service: string, partition: number): Promise<void> {
   const positions = await snapshotPositions(context, service, partition);
   const oldest = positions.slice(-kept)[0] ?? 0;

@@ -30,6 +30,14 @@ export interface Head {
   readonly writer: string;
   /** Whom the last writer resigned to. */
   readonly heir: string;
+  /** Set by the log's last entry: incarnations of the logs that go on from it. Nothing is applied after it (rule 23). */
+  readonly sealed?: readonly [lower: string, upper: string] | undefined;
+  /** Labels of the sealed logs that this one goes on from, the newest first. */
+  readonly ancestors?: readonly string[] | undefined;
+  /** Where the newest of them was sealed. */
+  readonly sealedAt?: number | undefined;
+  /** While this copy begins as one of another partition: its number, whose log all else here is about. */
+  readonly of?: number | undefined;
   /** Order-free sum of the hashes of all rows. */
   readonly digest: string;
 }

@@ -12,6 +12,7 @@ import { silentLogger } from '../core/logger.ts';
 import type { SessionForm } from '../core/meta.ts';
 import { silentMeter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
+import { Relay } from '../events/relay.ts';
 import { type Beat, entryFormatRead, type Member } from '../failure-detection/beat.ts';
 import type { Engine } from '../log/engine.ts';
 import type { Registry } from '../naming/registry.ts';
@@ -33,6 +34,8 @@ export interface DataClusterOptions {
   readonly settings?: Partial<StateSettings>;
   /** What a slot's beats say that it reads, as an older version would. */
   readonly entryFormat?: (slot: string) => number;
+  /** Writers relay what was emitted to its topics, and what is relayed may be sealed or trimmed. */
+  readonly relay?: boolean;
   /** Gets between a node and its rows. */
   readonly store?: (store: ReplicaStore, clock: ProcessClock) => ReplicaStore;
 }
@@ -220,6 +223,7 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
       meter: silentMeter,
       settings: { placementGraceMs: 3000, resignGraceMs: 500, unheardGraceMs: 500, ...options.settings },
     });
+    if (options.relay) relayEvents(node, random);
     nodes.set(slot, node);
     every(own, beatMs, () => beat(node));
     beat(node);
@@ -253,7 +257,7 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
       return travel(node, route.member.beat.id, call.deadline, to => run(to, call, work, hops + 1));
     }
     const session = Session.fromForm(past);
-    const value = await work(node.keyspace.scope({ ...rest, partition, session }));
+    const value = await work(node.keyspace.scope({ ...rest, key, partition, session }));
     return { value, session: session.toForm() };
   };
 
@@ -266,13 +270,46 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
     states: () =>
       [...nodes.values()].flatMap(node =>
         node.alive
-          ? node.keyspace.held().map(partition => {
-              const { position, digest } = node.stores.get(partition)!.head;
-              return { partition, replica: node.id, position, digest };
+          ? node.keyspace.held().flatMap(partition => {
+              const { position, digest, of } = node.stores.get(partition)!.head;
+              return of === undefined ? [{ partition, replica: node.id, position, digest }] : [];
             })
           : [],
       ),
   };
+}
+
+/** The half of the events that belongs to the data: from the state logs to the topics. */
+function relayEvents({ keyspace, engine, clock }: DataNode, random: Random): void {
+  const relays = new Map<number, Relay>();
+  const stored = (partition: number): number =>
+    (keyspace.system(partition).get('$relay', 'position') as number | undefined) ?? 0;
+  keyspace.onWriting((partition, writing) => {
+    if (!writing) {
+      void relays.get(partition)?.close();
+      relays.delete(partition);
+      return;
+    }
+    const relay = new Relay({
+      source: keyspace.logOf(partition),
+      log: engine.log,
+      emitted: (from, signal) => keyspace.emitted(partition, from, signal),
+      loadPosition: async () => stored(partition),
+      savePosition: async position => {
+        const deadline = clock.monotonic() + 1000;
+        if (!keyspace.isWriter(partition)) throw new TandemError('MOVED', 'written elsewhere');
+        await keyspace
+          .system(partition)
+          .transact(undefined, tx => tx.put('$relay', 'position', position), { deadline });
+      },
+      onRelayed: position => keyspace.setTrimFloor(partition, position),
+      onSent: position => keyspace.relayed(partition, position),
+      clock,
+      random,
+      logger: silentLogger,
+    });
+    relays.set(partition, relay);
+  });
 }
 
 function incoming(method: string, body: unknown, { deadline, signal, meta }: SendOptions): Incoming {

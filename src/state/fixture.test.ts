@@ -34,7 +34,8 @@ export interface Rig {
   readonly hooks: Map<string, (log: Log) => Partial<Log>>;
   start(...slots: string[]): Promise<DataNode[]>;
   scope(node: DataNode, options?: Partial<ScopeOptions>): Scope;
-  transact<R>(node: DataNode, body: (tx: Rows) => R, request?: Partial<RequestKey>): Promise<R>;
+  /** In the partition of `key`; without one, in partition 0. */
+  transact<R>(node: DataNode, body: (tx: Rows) => R, request?: Partial<RequestKey>, key?: string): Promise<R>;
   /** What a strong read gives at the node. */
   read(node: DataNode, key: string): Promise<number | undefined>;
 }
@@ -48,6 +49,7 @@ export function rig(
     readonly replicas?: number;
     readonly settings?: Partial<StateSettings>;
     readonly barrierAppends?: boolean;
+    readonly relay?: boolean;
     /** The table `stock`, in place of one of anything. */
     readonly stock?: Tables[string];
     /** Tables beside it. */
@@ -71,6 +73,7 @@ export function rig(
     partitions: options.partitions ?? 1,
     replicas: options.replicas ?? 2,
     settings: options.settings ?? {},
+    relay: options.relay ?? false,
     ...(options.entryFormat ? { entryFormat: options.entryFormat } : {}),
   });
   const scope: Rig['scope'] = (node, changed = {}) =>
@@ -98,8 +101,11 @@ export function rig(
         return nodes;
       }),
     scope,
-    transact: (node, body, request) =>
-      scope(node, { request: { id: `r${++ids}`, ...request } }).transact(tx => body(tx as unknown as Rows)),
+    transact: (node, body, request, key) =>
+      scope(node, {
+        request: { id: `r${++ids}`, ...request },
+        ...(key === undefined ? {} : { key, partition: node.keyspace.partitionOf(key) }),
+      }).transact(tx => body(tx as unknown as Rows)),
     read: (node, key) => scope(node).tables['stock']!.get(key) as Promise<number | undefined>,
   };
 }

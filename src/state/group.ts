@@ -1,5 +1,5 @@
 /** Transactions that will travel in one entry, and effectless ones whose answer waits for the same decision. */
-import type { Emitted } from '../replication/entry.ts';
+import type { Emitted, Seal } from '../replication/entry.ts';
 import type { Write } from '../replication/store.ts';
 import { Overlay, type Rows } from './overlay.ts';
 import type { Outcome, Task } from './transaction.ts';
@@ -14,6 +14,8 @@ export class Group {
   bytes = 0;
   claims = false;
   resignsTo: string | undefined;
+  /** Set for the log's last entry, which carries nothing else. */
+  seal: Seal | undefined;
   #effects = false;
   readonly #ran: { readonly task: Task; readonly outcome: Outcome }[] = [];
 
@@ -32,7 +34,7 @@ export class Group {
   }
   /** Whether it needs an entry; otherwise a barrier will do. */
   get appends(): boolean {
-    return this.#effects || this.claims || this.resignsTo !== undefined;
+    return this.#effects || this.claims || this.resignsTo !== undefined || this.seal !== undefined;
   }
 
   add(task: Task, outcome: Outcome, bytes: number): void {

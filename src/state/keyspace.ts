@@ -17,6 +17,7 @@ import type { Random } from '../core/random.ts';
 import type { Member, PartitionBeat } from '../failure-detection/beat.ts';
 import type { Engine } from '../log/engine.ts';
 import type { Registry } from '../naming/registry.ts';
+import type { PartitionMap } from '../partitioning/partition-map.ts';
 import type { ReplicaStore } from '../replication/store.ts';
 import type { ScheduleDefinition } from './schedules.ts';
 
@@ -32,6 +33,7 @@ export interface KeyspaceOptions {
   readonly tables: Tables;
   /** Each lies in the partition of its key. */
   readonly schedules?: readonly ScheduleDefinition[];
+  /** The count that data begins with; once there is data, its own count holds. */
   readonly partitions: number;
   readonly replicas: number;
   readonly engine: Engine;
@@ -84,6 +86,8 @@ export interface RequestKey {
 export interface ScopeOptions {
   /** The partition of the call's key; undefined for a method without key (reads only). */
   readonly partition: number | undefined;
+  /** The call's key: it says where the call goes on when its partition is divided meanwhile. */
+  readonly key?: string | undefined;
   readonly level: Consistency;
   readonly degrade?: 'eventual' | undefined;
   readonly session: Session;
@@ -102,7 +106,10 @@ export interface Scope<T extends Tables = Tables> {
   replyMeta(): ReplyMeta;
 }
 
-export type Route = { readonly here: true } | { readonly here: false; readonly member: Member };
+/** `arriving`: it will be ready in a moment, and a call waits for that; what looks at rows without waiting must not. */
+export type Route =
+  | { readonly here: true; readonly arriving?: true }
+  | { readonly here: false; readonly member: Member };
 
 /** An event that a transaction emitted, as the log holds it. Identity: (state log, position, index). */
 export interface EmittedEvent {
@@ -159,8 +166,14 @@ export interface SystemPart {
 
 export interface Keyspace extends Closable {
   readonly service: string;
-  readonly partitions: number;
+  /** The partition map as far as it is known here; a newer one says more, never something else. */
+  readonly map: PartitionMap;
+  /** Number of the partition that holds a key's rows now. */
   partitionOf(key: string): number;
+  /** What became of a partition: itself, or those that it was divided into. */
+  heirs(partition: number): readonly number[];
+  /** Takes notice that a log of this service exists, such as one that an event came from: a map that does not know it is read anew. */
+  noteLog(label: string): Promise<void>;
   /** For the heartbeat: one line per partition held here. */
   beats(): PartitionBeat[];
   /** Where a keyed call runs: a read at any ready replica, a write at the writer. @throws UNAVAILABLE when no replica is ready. */
@@ -186,6 +199,8 @@ export interface Keyspace extends Closable {
   onWriting(listener: (partition: number, writing: boolean) => void): () => void;
   /** The log is never trimmed at or past this position (the relay's cursor). Without a call nothing with events is held back. */
   setTrimFloor(partition: number, position: number): void;
+  /** All that the partition emitted up to here is in the topics: its log may be sealed behind it. */
+  relayed(partition: number, position: number): void;
   /** Name of a partition's log: the source in outbox stamps. */
   logOf(partition: number): string;
 

@@ -10,11 +10,20 @@ import { every, sleep, type Timer } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { CallMeta } from '../core/meta.ts';
 import { backoffMs } from '../core/random.ts';
-import { entryFormatRead, type Member, type PartitionBeat } from '../failure-detection/beat.ts';
-import { partitionOf } from '../partitioning/hash.ts';
+import type { PartitionBeat } from '../failure-detection/beat.ts';
+import {
+  heirsOf,
+  liesIn,
+  livingNumbers,
+  numberOfKey,
+  type PartitionMap,
+  sliceOf,
+} from '../partitioning/partition-map.ts';
 import { ranking } from '../partitioning/placement.ts';
 import { LargeEntries } from '../replication/large-entries.ts';
-import { checkCatalog } from './catalog.ts';
+import { Catalog } from './catalog.ts';
+import { Divider } from './divider.ts';
+import { Holders } from './holders.ts';
 import { indexedStore } from './indexes.ts';
 import type {
   EmittedBatch,
@@ -29,9 +38,10 @@ import type {
 import { Partition } from './partition.ts';
 import { answerRemote, type RemoteForm, RemoteReads } from './remote-reads.ts';
 import { Roster } from './roster.ts';
+import { Routing } from './routing.ts';
 import { CallScope } from './scope.ts';
 import { stateDefaults } from './state-defaults.ts';
-import { dropRows, type StoredTables, storedTables } from './stored-tables.ts';
+import { dropRows, type StoredTables, storedTables, tellUndeclared } from './stored-tables.ts';
 import { isClockOff, isReadyReplica, succession } from './succession.ts';
 import { expiryOf, type RowCodec, TableCodec } from './table-codec.ts';
 
@@ -49,7 +59,6 @@ export async function openKeyspace(options: KeyspaceOptions): Promise<Keyspace> 
 
 class OpenKeyspace implements Keyspace {
   readonly service: string;
-  readonly partitions: number;
   readonly #options: KeyspaceOptions;
   readonly #settings: StateSettings;
   readonly #codecs: ReadonlyMap<string, TableCodec>;
@@ -63,8 +72,12 @@ class OpenKeyspace implements Keyspace {
   readonly #ticks: Timer;
   readonly #unsubscribe: () => void;
   readonly #listeningSince: number;
-  /** Whether the partition map was read and agrees with the code. */
-  #mapAgrees = false;
+  readonly #catalog: Catalog;
+  readonly #divider: Divider;
+  readonly #holders: Holders;
+  readonly #routing: Routing;
+  /** Partitions that take writes, in order. */
+  #living: readonly number[];
   #looking: Promise<void> | undefined;
   #lookAgain = false;
   /** Partitions placed here by the last look. */
@@ -77,14 +90,26 @@ class OpenKeyspace implements Keyspace {
   constructor(options: KeyspaceOptions) {
     const { service, registry, instance, clock, random, caller } = options;
     this.service = service;
-    this.partitions = options.partitions;
     this.#options = options;
     this.#settings = { ...stateDefaults, ...options.settings };
+    const { engineTimeoutMs } = this.#settings;
+    this.#catalog = new Catalog({ ...options, engineTimeoutMs, onChange: () => this.#mapChanged() });
+    this.#living = livingNumbers(this.#catalog.map);
+    this.#holders = new Holders(registry, service, instance);
+    this.#large = new LargeEntries({ ...options, engineTimeoutMs });
+    const parts = { ...options, catalog: this.#catalog, holders: this.#holders, held: this.#held, engineTimeoutMs };
+    this.#routing = new Routing({ ...parts, isDraining: () => this.#draining });
+    this.#divider = new Divider({ ...parts, large: this.#large, drop: partition => this.#drop(partition) });
     this.#codecs = new Map(Object.entries(options.tables).map(([name, table]) => [name, new TableCodec(name, table)]));
     this.#roster = new Roster(registry, service, instance, clock, this.#settings.placementGraceMs);
-    this.#large = new LargeEntries({ ...options, engineTimeoutMs: this.#settings.engineTimeoutMs });
     this.#listeningSince = clock.monotonic();
-    this.#remote = new RemoteReads({ caller, holders: partition => this.#holders(partition), clock, random });
+    this.#remote = new RemoteReads({
+      caller,
+      holders: partition => this.#routing.near(partition),
+      learn: () => this.#catalog.refresh(),
+      clock,
+      random,
+    });
     this.#ticks = every(clock, this.#settings.tickMs, () => this.look());
     this.#unsubscribe = registry.onChange(() => void this.look());
   }
@@ -114,16 +139,16 @@ class OpenKeyspace implements Keyspace {
   async #place(): Promise<void> {
     if (this.#draining) return;
     const { service, instance } = this.#options;
-    if (!this.#mapAgrees) {
-      await checkCatalog({ ...this.#options, engineTimeoutMs: this.#settings.engineTimeoutMs });
-      this.#mapAgrees = true;
+    if (!this.#catalog.known) {
+      await this.#catalog.open();
+      this.#mapChanged();
       if (this.#draining || this.#closed) return;
     }
     this.#checkClock();
     const ids = this.#roster.ids();
     const opening: Promise<void>[] = [];
     const all: number[] = [];
-    for (let number = 0; number < this.partitions; number++) {
+    for (const number of this.#living) {
       const ranked = ranking(service, number, ids);
       const placed = ranked.slice(0, this.#options.replicas).includes(instance);
       if (placed) all.push(number);
@@ -135,11 +160,17 @@ class OpenKeyspace implements Keyspace {
         if (!placed) this.#leave(partition);
       } else if (placed) opening.push(this.#open(number));
     }
+    for (const number of this.#divider.look()) opening.push(this.#open(number));
     this.#placed = all;
     // All are awaited, so that no later look opens what is still opening.
     const failed = (await Promise.allSettled(opening)).find(({ status }) => status === 'rejected');
     if (failed?.status === 'rejected') throw failed.reason;
     this.#openFailure = undefined;
+  }
+
+  #mapChanged(): void {
+    this.#living = livingNumbers(this.#catalog.map);
+    void this.look();
   }
 
   /** Against the clocks of all processes that live, of whatever role. */
@@ -161,18 +192,29 @@ class OpenKeyspace implements Keyspace {
     await this.#closing.get(number);
     const store = indexedStore(await this.#options.openStore(number), this.#codecs);
     if (this.#closed) return store.close();
+    const origin = this.#divider.originOf(number);
+    const { first } = this.#catalog.map;
     const partition: Partition = new Partition({
       options: this.#options,
       settings: this.#settings,
       partition: number,
+      partitions: sliceOf(first, number).count,
+      schedules: (this.#options.schedules ?? []).filter(({ key }) => liesIn(first, number, key)),
+      origin,
+      isDivided: () => this.#catalog.isDivided(number),
       store,
       large: this.#large,
-      formatRead: () => this.#formatRead(),
-      knownElsewhere: () => this.#others(number).some(line => line.position > 0),
-      followers: () => this.#others(number).map(line => line.position),
-      heir: () => this.#holders(number)[0]?.beat.id ?? '',
+      formatRead: () => this.#holders.formatRead(),
+      knownElsewhere: () => this.#holders.lines(number).some(line => line.position > 0),
+      followers: () => this.#holders.lines(number).map(line => line.position),
+      heir: () => this.#holders.ready(number)[0]?.beat.id ?? '',
       askWriter: deadline => this.#askWriter(number, deadline),
       onEpoch: () => void this.look(),
+      onBegun: () => origin && this.#catalog.sealed(origin.partition),
+      onSealed: () => this.#catalog.sealed(number),
+      onSnapshot: async () => {
+        if (origin) await this.#divider.forget(origin.partition, partition.replica.head.sealedAt ?? 0);
+      },
       onWriting: writing => {
         for (const listener of this.#listeners) listener(number, writing);
       },
@@ -219,9 +261,14 @@ class OpenKeyspace implements Keyspace {
   #leave(partition: Partition): void {
     const { number, leavingFrom = 0 } = partition;
     // Beats lag behind a busy log: what counts is what this replica held when it was told to go; the log has the rest.
-    const elsewhere = this.#others(number).filter(line => line.ready && line.position >= leavingFrom).length;
+    const elsewhere = this.#holders.lines(number).filter(line => line.ready && line.position >= leavingFrom).length;
     const { writer } = partition.replica.head;
     if (elsewhere < this.#options.replicas || writer === this.#options.instance || !partition.pipeline.idle) return;
+    this.#drop(partition);
+  }
+
+  #drop(partition: Partition): void {
+    const { number } = partition;
     this.#held.delete(number);
     const closed = partition
       .close()
@@ -232,40 +279,20 @@ class OpenKeyspace implements Keyspace {
     this.#closing.set(number, closed);
   }
 
-  /** Rule 25: what is written is what all that may have to apply it read. */
-  #formatRead(): number {
-    const { registry, instance } = this.#options;
-    const others = registry.instances(this.service).filter(({ beat }) => beat.id !== instance);
-    return others.reduce((least, { beat }) => Math.min(least, beat.entryFormat), entryFormatRead);
-  }
-
-  /** What the other living members say of a partition. */
-  #others(partition: number): PartitionBeat[] {
-    const lines: PartitionBeat[] = [];
-    for (const { beat, verdict } of this.#options.registry.instances(this.service)) {
-      if (beat.id === this.#options.instance || verdict === 'dead') continue;
-      const line = beat.partitions.find(candidate => candidate.partition === partition);
-      if (line) lines.push(line);
-    }
-    return lines;
-  }
-
-  /** Members other than this one with a ready replica, by rank. */
-  #holders(partition: number): Member[] {
-    const { registry, service, instance } = this.#options;
-    const ready = registry
-      .instances(service)
-      .filter(member => member.beat.id !== instance && isReadyReplica(member, partition));
-    const ranked = ranking(
-      service,
-      partition,
-      ready.map(member => member.beat.id),
-    );
-    return ranked.map(id => ready.find(member => member.beat.id === id)!);
+  get map(): PartitionMap {
+    return this.#catalog.map;
   }
 
   partitionOf(key: string): number {
-    return partitionOf(key, this.partitions);
+    return numberOfKey(this.#catalog.map, key);
+  }
+
+  heirs(partition: number): readonly number[] {
+    return heirsOf(this.#catalog.map, partition);
+  }
+
+  noteLog(label: string): Promise<void> {
+    return this.#catalog.noteLog(label);
   }
 
   beats(): PartitionBeat[] {
@@ -279,31 +306,11 @@ class OpenKeyspace implements Keyspace {
   }
 
   route(partition: number, reads: boolean): Route {
-    const held = this.#held.get(partition);
-    const here = held?.replica.ready ? held : undefined;
-    if (here && (reads || (here.writing && !this.#draining))) return { here: true };
-    const { registry, instance, service } = this.#options;
-    const named = here && registry.member(here.replica.head.writer || here.replica.head.heir);
-    if (named && named.beat.id !== instance && isReadyReplica(named, partition)) return { here: false, member: named };
-    const holders = this.#holders(partition);
-    // A beat may still claim an epoch that the log, as it is known here, has ended.
-    const ended = here?.replica.head.epoch ?? 0;
-    const claimed = holders.filter(member => epochOf(member, partition) > ended);
-    const best = claimed.sort((a, b) => epochOf(b, partition) - epochOf(a, partition))[0] ?? holders[0];
-    // Without a writer the better-ranked of the two takes it; safety needs no agreement on that.
-    const mine =
-      claimed.length === 0 && (!best || ranking(service, partition, [instance, best.beat.id])[0] === instance);
-    if (here && !this.#draining && mine) return { here: true };
-    if (best) return { here: false, member: best };
-    throw new TandemError('UNAVAILABLE', `no replica of partition ${partition} of '${service}' is ready`, {
-      details: { partition },
-    });
+    return this.#routing.route(partition, reads);
   }
 
   writerOf(partition: number): string | undefined {
-    const held = this.#held.get(partition);
-    if (held?.replica.ready && held.replica.head.writer !== '') return held.replica.head.writer;
-    return this.#holders(partition).find(member => epochOf(member, partition) > 0)?.beat.id;
+    return this.#routing.writerOf(partition);
   }
 
   isWriter(partition: number): boolean {
@@ -318,9 +325,9 @@ class OpenKeyspace implements Keyspace {
     return new CallScope<T>(options, {
       codecs: this.#codecs,
       tables: this.#codecs,
-      partitions: this.partitions,
-      partitionOf: key => this.partitionOf(key),
+      catalog: this.#catalog,
       local: number => this.#local(number),
+      arriving: number => this.#arriving(number),
       moved: number => this.#moved(number),
       remote: this.#remote,
       clock: this.#options.clock,
@@ -330,7 +337,7 @@ class OpenKeyspace implements Keyspace {
 
   #askWriter(number: number, deadline: number): Promise<number> | undefined {
     const { registry, caller } = this.#options;
-    const member = registry.member(this.writerOf(number) ?? '');
+    const member = registry.member(this.#routing.writerOf(number) ?? '');
     if (!member || !isReadyReplica(member, number)) return undefined;
     // Half of the time left stays for a barrier of our own.
     const now = this.#options.clock.monotonic();
@@ -340,10 +347,15 @@ class OpenKeyspace implements Keyspace {
 
   /** Names an instance that has it, where one is known. */
   #moved(partition: number): TandemError {
-    const instance = this.#holders(partition)[0]?.beat.id;
+    const instance = this.#holders.ready(partition)[0]?.beat.id;
     return new TandemError('MOVED', `partition ${partition} of '${this.service}' is not ready at this instance`, {
       details: instance === undefined ? { partition } : { partition, instance },
     });
+  }
+
+  /** One that is not ready yet and will be in a moment. */
+  #arriving(number: number): Partition | undefined {
+    return this.#routing.isArriving(number) ? this.#held.get(number) : undefined;
   }
 
   #local(number: number): Partition | undefined {
@@ -359,10 +371,14 @@ class OpenKeyspace implements Keyspace {
   answer = async (incoming: Incoming): Promise<Reply> => {
     if (incoming.method === '$stored-tables') return { body: this.#storedTables() };
     const form = incoming.body as RemoteForm;
-    const partition = this.#local(form.partition);
-    if (!partition) throw this.#moved(form.partition);
-    const { consistency: level = 'sequential', session: past } = (incoming.meta ?? {}) as CallMeta;
     const { deadline } = incoming;
+    // Asked by someone with an older map: a row has gone on with its key.
+    const isDivided = this.heirs(form.partition).length > 1;
+    const number = isDivided && form.key !== undefined ? this.partitionOf(form.key) : form.partition;
+    await this.#arriving(number)?.replica.untilReady(deadline, incoming.signal);
+    const partition = this.#local(number);
+    if (!partition) throw this.#moved(number);
+    const { consistency: level = 'sequential', session: past } = (incoming.meta ?? {}) as CallMeta;
     if (incoming.method === '$barrier' || incoming.method === '$drop-rows') {
       if (!partition.writing) throw this.#moved(form.partition);
       if (incoming.method === '$drop-rows') return dropRows(partition, form, this.#codecs.keys(), incoming);
@@ -373,13 +389,14 @@ class OpenKeyspace implements Keyspace {
     const signal = form.known === undefined ? incoming.signal : AbortSignal.any([incoming.signal, answered.signal]);
     const session = Session.fromForm(past);
     const scope = new CallScope(
-      { partition: form.partition, level, degrade, session, deadline, signal, request: { id: '' } },
+      { partition: number, level, degrade, session, deadline, signal, request: { id: '' } },
       {
         codecs: new Map([[form.table, rawRows]]),
         tables: new Map(),
-        partitions: this.partitions,
-        partitionOf: () => form.partition,
+        catalog: this.#catalog,
+        pinned: number,
         local: () => partition,
+        arriving: () => undefined,
         moved: number => this.#moved(number),
         remote: this.#remote,
         clock: this.#options.clock,
@@ -399,9 +416,10 @@ class OpenKeyspace implements Keyspace {
       await this.look();
       const why = this.#openFailure === undefined ? undefined : TandemError.from(this.#openFailure);
       if (why && (why.code === 'CONFIG' || why.code === 'UNSUPPORTED')) throw why;
-      await Promise.all([...this.#held.values()].map(partition => this.#caughtUp(partition, deadline)));
-      if (this.#mapAgrees && this.#placed.every(number => this.#held.get(number)?.replica.ready)) {
-        this.#tellUndeclared();
+      const awaited = [...this.#held.values()].filter(({ number }) => this.#living.includes(number));
+      await Promise.all(awaited.map(partition => this.#caughtUp(partition, deadline)));
+      if (this.#catalog.known && this.#placed.every(number => this.#held.get(number)?.replica.ready)) {
+        tellUndeclared(this.#storedTables(), this.service, this.#options.logger);
         return;
       }
       if (clock.monotonic() >= deadline) throw this.#notInTime(why);
@@ -413,17 +431,6 @@ class OpenKeyspace implements Keyspace {
     return storedTables(this.#held.values(), this.#codecs.keys());
   }
 
-  #tellUndeclared(): void {
-    for (const { table } of this.#storedTables().undeclared)
-      this.#options.logger.warn(
-        'a table has rows and is not declared by this code: they stay, unread, until it is or is dropped',
-        {
-          table,
-          drop: `tandem table drop ${this.service} ${table}`,
-        },
-      );
-  }
-
   /** A newcomer first places as if it were alone; what it then leaves to others need not catch up. */
   async #caughtUp(partition: Partition, deadline: number): Promise<void> {
     try {
@@ -431,6 +438,7 @@ class OpenKeyspace implements Keyspace {
     } catch (thrown) {
       if (this.#held.get(partition.number) !== partition) return;
       const error = TandemError.from(thrown);
+      if (error.code === 'MOVED') return; // divided meanwhile: its heirs count
       throw error.code === 'DEADLINE_EXCEEDED' ? this.#notInTime(error) : error;
     }
   }
@@ -461,6 +469,10 @@ class OpenKeyspace implements Keyspace {
     this.#held.get(partition)?.setTrimFloor(position);
   }
 
+  relayed(partition: number, position: number): void {
+    this.#held.get(partition)?.relayed(position);
+  }
+
   logOf(partition: number): string {
     return this.#mine(partition).label;
   }
@@ -481,6 +493,7 @@ class OpenKeyspace implements Keyspace {
     this.#ticks.cancel();
     this.#unsubscribe();
     await this.#looking;
+    await this.#catalog.close();
     const open = [...this.#held.values()];
     this.#held.clear();
     await Promise.all([...open.map(partition => partition.close()), ...this.#closing.values()]);
@@ -491,7 +504,3 @@ const systemMethods = new Set(['$read', '$scan', '$watch', '$barrier', '$stored-
 
 /** Rows as they lie in the store: the asker decodes them, since it is the one who knows the table. */
 const rawRows: RowCodec<Uint8Array> = { decode: (bytes, timeMs) => (expiryOf(bytes) <= timeMs ? undefined : bytes) };
-
-function epochOf(member: Member, partition: number): number {
-  return member.beat.partitions.find(line => line.partition === partition)?.epoch ?? 0;
-}

@@ -1,9 +1,9 @@
 /** One partition held here: its replica, its write path, and what looks at both. */
 import { TandemError } from '../core/errors.ts';
 import type { Gauge } from '../core/meter.ts';
-import { partitionOf } from '../partitioning/hash.ts';
 import { unpack } from '../replication/codec.ts';
 import type { LargeEntries } from '../replication/large-entries.ts';
+import type { Origin } from '../replication/origin.ts';
 import type { Applied } from '../replication/replica.ts';
 import { Replica } from '../replication/replica.ts';
 import { snapshotPositions, writeSnapshot } from '../replication/snapshot.ts';
@@ -16,7 +16,7 @@ import type { KeyspaceOptions, RequestKey, StateSettings, SystemOptions, SystemP
 import type { RawTx } from './overlay.ts';
 import { Pipeline } from './pipeline.ts';
 import { raiseFloor } from './request-ids.ts';
-import { Schedules } from './schedules.ts';
+import { type ScheduleDefinition, Schedules } from './schedules.ts';
 import { system, systemTx } from './tx.ts';
 import { Watches } from './watch.ts';
 
@@ -24,6 +24,12 @@ export interface PartitionContext {
   readonly options: KeyspaceOptions;
   readonly settings: StateSettings;
   readonly partition: number;
+  /** Slices of the keyspace when this was one of them. */
+  readonly partitions: number;
+  /** Those whose key lies in this one. */
+  readonly schedules: readonly ScheduleDefinition[];
+  readonly origin: Origin | undefined;
+  readonly isDivided: () => Promise<boolean>;
   readonly store: ReplicaStore;
   readonly large: LargeEntries;
   /** The entry format that every replica of the service reads. */
@@ -38,6 +44,12 @@ export interface PartitionContext {
   readonly onWriting: (writing: boolean) => void;
   /** The log named another writer, or none: succession may have work at once. */
   readonly onEpoch: () => void;
+  /** It goes on from its origin, whose log is sealed then. */
+  readonly onBegun: () => void;
+  /** Its log was sealed. */
+  readonly onSealed: () => void;
+  /** It has one snapshot more. */
+  readonly onSnapshot: () => Promise<void>;
 }
 
 export interface Committed {
@@ -49,6 +61,8 @@ export interface Committed {
 const largeBytesMax = 268_435_456;
 /** A follower further behind than this installs a snapshot instead of holding the log. */
 const followerEntriesMax = 100_000;
+/** Writes of a partition stand still at most so long for a seal that then does not come about: twice, for what is on its way and for the relay. */
+const sealPauseMsMax = 150;
 
 export class Partition {
   readonly number: number;
@@ -70,6 +84,10 @@ export class Partition {
   #largeBytesSnapshotted = 0;
   #snapshotting: Promise<void> | undefined;
   #doingDue: Promise<unknown> | undefined;
+  /** What it emitted up to here is in the topics; undefined while nobody relays. */
+  #relayed: number | undefined;
+  #onRelayed: (() => void) | undefined;
+  #isBegun = false;
   /** Since when a better-ranked replica is ready (monotonic ms). */
   betterSince: number | undefined;
   /** Where this replica was when it was no longer placed here; undefined while it is. */
@@ -86,9 +104,7 @@ export class Partition {
     const attributes = { service: options.service, partition: String(context.partition) };
     this.#position = meter.gauge('tandem.replica.position', attributes);
     this.#digest = meter.gauge('tandem.replica.digest', attributes);
-    const schedules = options.schedules ?? [];
-    const mine = schedules.filter(({ key }) => partitionOf(key, options.partitions) === context.partition);
-    this.#schedules = new Schedules(mine);
+    this.#schedules = new Schedules(context.schedules);
     this.#dueKinds = new Map([
       ['row', rowExpires],
       ['event', eventGoesOut],
@@ -97,6 +113,9 @@ export class Partition {
     this.replica = new Replica({
       ...options,
       partition: context.partition,
+      partitions: context.partitions,
+      origin: context.origin,
+      isDivided: context.isDivided,
       store: context.store,
       engineTimeoutMs: settings.engineTimeoutMs,
       large: context.large,
@@ -108,6 +127,7 @@ export class Partition {
     this.emitted = new EmittedRing(this.replica, engine, large, clock, settings.engineTimeoutMs);
     this.replica.onApplied(batch => this.#applied(batch));
     this.replica.onReplaced(() => this.#replaced());
+    this.#begun();
     this.replica.open();
   }
 
@@ -198,13 +218,54 @@ export class Partition {
     this.#trimFloor = Math.max(this.#trimFloor ?? 0, position);
   }
 
+  relayed(position: number): void {
+    this.#relayed = Math.max(this.#relayed ?? 0, position);
+    this.#onRelayed?.();
+  }
+
+  /** Entries whose events may not be in the topics yet; none when nobody relays. */
+  get unrelayed(): number {
+    return Math.max(0, this.replica.head.position - (this.#relayed ?? 0));
+  }
+
+  /**
+   * Ends this partition's log: nothing new is run, what is on its way lands, what was emitted is relayed to the last, then
+   * the seal is appended right behind. So its successors' events need not wait for anyone. What takes too long is broken off:
+   * false, and writes go on.
+   */
+  async seal(incarnations: readonly [string, string]): Promise<boolean> {
+    const { pipeline, replica } = this;
+    try {
+      const quiet = await pipeline.hold(sealPauseMsMax);
+      const { position } = replica.head;
+      if (quiet && (await this.#untilRelayed(position))) await pipeline.seal({ incarnations }, position);
+    } finally {
+      pipeline.release();
+    }
+    return replica.state === 'sealed';
+  }
+
+  async #untilRelayed(position: number): Promise<boolean> {
+    const isRelayed = (): boolean => (this.#relayed ?? 0) >= position;
+    if (isRelayed()) return true;
+    await new Promise<void>(resolve => {
+      const timer = this.#c.options.clock.after(sealPauseMsMax, resolve);
+      this.#onRelayed = () => {
+        if (!isRelayed()) return;
+        timer.cancel();
+        resolve();
+      };
+    });
+    this.#onRelayed = undefined;
+    return isRelayed();
+  }
+
   /** Called by the keyspace's tick: the writer snapshots what has grown and trims behind it. */
   housekeep(): void {
     if (!this.#writing || !this.replica.ready) return;
     this.#doDue();
     if (this.#snapshotting) return;
-    const { snapshotEntries } = this.#c.settings;
-    if (this.replica.head.position - (this.#lastSnapshot ?? 0) < snapshotEntries && !this.#muchIsLarge()) return;
+    if (this.replica.head.position - (this.#lastSnapshot ?? 0) < this.#entriesBetween() && !this.#muchIsLarge()) return;
     this.#snapshotting = this.#snapshot()
       .catch(thrown => {
         this.#c.options.logger.warn('a snapshot failed', {
@@ -243,12 +304,17 @@ export class Partition {
       });
   }
 
+  /** One that was divided off has its first snapshot soon: till then a new copy needs the log that it came from. */
+  #entriesBetween(): number {
+    return this.#c.origin && !this.#lastSnapshot ? 1 : this.#c.settings.snapshotEntries;
+  }
+
   async #snapshot(): Promise<void> {
     const { options, settings, partition } = this.#c;
     const context = { ...options, engineTimeoutMs: settings.engineTimeoutMs };
     if (this.#lastSnapshot === undefined) {
       this.#lastSnapshot = (await snapshotPositions(context, options.service, partition)).at(-1) ?? 0;
-      if (this.replica.head.position - this.#lastSnapshot < settings.snapshotEntries && !this.#muchIsLarge()) return;
+      if (this.replica.head.position - this.#lastSnapshot < this.#entriesBetween() && !this.#muchIsLarge()) return;
     }
     const { largeBytes } = this.pipeline;
     const capture = this.replica.store.capture();
@@ -256,6 +322,7 @@ export class Partition {
     this.#lastSnapshot = capture.head.position;
     this.#largeBytesSnapshotted = largeBytes;
     await this.#trim(await snapshotPositions(context, options.service, partition));
+    await this.#c.onSnapshot();
   }
 
   /** Behind the older of two verified snapshots, the relay, and every follower within reach (rule 22). */
@@ -303,14 +370,24 @@ export class Partition {
   #applied(batch: readonly Applied[]): void {
     this.emitted.applied(batch);
     this.watches.applied(batch);
-    this.#setWriting(this.replica.head.writer === this.#c.options.instance);
+    this.#begun();
+    this.#setWriting(this.replica.head.writer === this.#c.options.instance && !this.replica.head.sealed);
     if (batch.some(({ entry }) => entry.claims || entry.resignsTo !== undefined)) this.#c.onEpoch();
   }
 
   /** All rows at once, by a snapshot or because this copy was wrong; or the replica stopped. */
   #replaced(): void {
     this.watches.reset();
-    this.#setWriting(this.replica.state !== 'failed' && this.replica.head.writer === this.#c.options.instance);
+    this.#begun();
+    this.#setWriting(!this.replica.ended && this.replica.head.writer === this.#c.options.instance);
+    if (this.replica.state === 'sealed') this.#c.onSealed();
+  }
+
+  /** Told once, and before anything is done in it. */
+  #begun(): void {
+    if (this.#isBegun || this.replica.head.hash === '') return;
+    this.#isBegun = true;
+    if (this.#c.origin) this.#c.onBegun();
   }
 
   #setWriting(writing: boolean): void {

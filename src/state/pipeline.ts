@@ -12,12 +12,13 @@ import type { Logger } from '../core/logger.ts';
 import type { Meter } from '../core/meter.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { AppendResult, Engine } from '../log/engine.ts';
-import { chainHash, encodeEntry, type LogEntry } from '../replication/entry.ts';
+import { chainHash, encodeEntry, type LogEntry, type Seal } from '../replication/entry.ts';
 import { type LargeEntries, referenceFormat } from '../replication/large-entries.ts';
 import type { Replica } from '../replication/replica.ts';
 import { Group } from './group.ts';
 import type { StateSettings } from './keyspace.ts';
 import { forgetOld } from './request-ids.ts';
+import { contended, tooLate, unknownFate } from './task-errors.ts';
 import { outcomeBytes, runTransaction, type Task } from './transaction.ts';
 
 export interface PipelineOptions {
@@ -68,6 +69,10 @@ export class Pipeline {
   #scheduled = false;
   #sweep: Timer | undefined;
   #closed: TandemError | undefined;
+  /** Nothing new is run or sent, as before a seal; what comes waits. */
+  #held = false;
+  /** Called when nothing is on its way any more. */
+  #onQuiet: (() => void) | undefined;
   /** Appends in a row that the engine did not take; the pause grows with them. */
   #refusals = 0;
   /** Until then (ms of the partition's clock) no request id is old enough to be forgotten. */
@@ -127,6 +132,42 @@ export class Pipeline {
     this.#schedule();
   }
 
+  /** Lets what is on its way land, and runs nothing more until `release`. False when that takes longer than `waitMs`. */
+  async hold(waitMs: number): Promise<boolean> {
+    this.#held = true;
+    if (this.#isQuiet) return true;
+    return new Promise(resolve => {
+      const timer = this.#o.clock.after(waitMs, () => end(false));
+      const end = (quiet: boolean): void => {
+        timer.cancel();
+        this.#onQuiet = undefined;
+        resolve(quiet);
+      };
+      this.#onQuiet = () => end(true);
+    });
+  }
+
+  get #isQuiet(): boolean {
+    return !this.#inFlight && !this.#recovering;
+  }
+
+  release(): void {
+    if (!this.#held) return;
+    this.#held = false;
+    this.#schedule();
+  }
+
+  /** To be called while held: ends the log right after `position`, if it does end there. What waits is then refused with MOVED, never sent. */
+  async seal(seal: Seal, position: number): Promise<void> {
+    const { replica } = this.#o;
+    if (!this.#held || !this.#isQuiet || this.#closed || !replica.ready || replica.head.position !== position) return;
+    const group = this.#newGroup();
+    group.seal = seal;
+    const inFlight: InFlight = { group, expected: group.base, append: this.#entry(group) };
+    this.#inFlight = inFlight;
+    this.#settle(inFlight, await this.#fate(inFlight));
+  }
+
   /** Refuses new transactions with `error`; those taken on go their way. */
   stop(error: TandemError): void {
     this.#closed ??= error;
@@ -155,6 +196,11 @@ export class Pipeline {
 
   #pump(): void {
     if (this.#recovering) return;
+    if (this.#o.replica.state === 'sealed') {
+      if (!this.#inFlight) this.close(this.#gone());
+      return;
+    }
+    if (this.#held) return;
     if (!this.#o.replica.ready) {
       if (this.#queue.length + this.#group.size > 0 || this.#group.wanted) this.#recover(0);
       return;
@@ -252,7 +298,8 @@ export class Pipeline {
   #entry(group: Group): Append {
     const { replica, instance, settings } = this.#o;
     const { head } = replica;
-    if (group.time >= this.#forgetAt) this.#forgetAt = forgetOld(group.rows, group.time, settings.requestIdWindowMs);
+    if (group.time >= this.#forgetAt && !group.seal)
+      this.#forgetAt = forgetOld(group.rows, group.time, settings.requestIdWindowMs);
     const entry: LogEntry = {
       parent: head.hash,
       author: instance,
@@ -260,6 +307,7 @@ export class Pipeline {
       time: group.time,
       claims: group.claims,
       resignsTo: group.resignsTo,
+      seal: group.seal,
       writes: group.writes(),
       emitted: group.emitted,
     };
@@ -348,6 +396,7 @@ export class Pipeline {
     if (fate === 'undecided') {
       for (const task of inFlight.group.tasks()) reject(task, unknownFate('this replica stopped'));
       this.close(this.#gone());
+      this.#onQuiet?.();
       return;
     }
     if (fate !== 'accepted') {
@@ -367,6 +416,7 @@ export class Pipeline {
     this.largeBytes += append?.large?.bytes.length ?? 0;
     this.#group.rows.below = replica.store;
     inFlight.group.answer(position);
+    this.#onQuiet?.();
     if (this.#group.wanted || this.#queue.length > 0) this.#pump();
     else this.#stopWatching();
   }
@@ -381,12 +431,12 @@ export class Pipeline {
         try {
           if (target === 0) await sleep(clock, backoffMs(random, this.#refusals + attempt, 10, 500));
           else if (runs > 1) await sleep(clock, backoffMs(random, runs, 0.5, 50));
-          if (replica.state === 'failed' || replica.state === 'closed') throw this.#gone();
+          if (replica.ended) throw this.#gone();
           await replica.untilReady(this.#engineDeadline());
           if (target > 0) await replica.catchUp(target, this.#engineDeadline());
           return;
         } catch (thrown) {
-          if (replica.state === 'failed' || replica.state === 'closed') return this.close(this.#gone());
+          if (replica.ended) return this.close(this.#gone());
           if (this.#queue.length === 0 && !this.#group.wanted) return;
           logger.warn('a partition cannot catch up yet', {
             log: replica.log,
@@ -398,6 +448,7 @@ export class Pipeline {
     };
     this.#recovering = work().finally(() => {
       this.#recovering = undefined;
+      this.#onQuiet?.();
       this.#pump();
     });
   }
@@ -440,20 +491,4 @@ function reject(task: Task, error: unknown): void {
   if (task.settled) return;
   task.settled = true;
   task.reject(error);
-}
-function tooLate(): TandemError {
-  return new TandemError('DEADLINE_EXCEEDED', 'the deadline passed before the transaction was sent', {
-    outcome: 'not-done',
-  });
-}
-function unknownFate(why: string): TandemError {
-  return new TandemError(
-    'DEADLINE_EXCEEDED',
-    `${why} before the fate of the transaction was known; repeat with the same request id`,
-  );
-}
-function contended(runs: number): TandemError {
-  return new TandemError('OVERLOADED', `the transaction lost against other writers ${runs} times`, {
-    details: { retryAfterMs: 100 },
-  });
 }

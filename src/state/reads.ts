@@ -14,12 +14,14 @@ export function untilFresh(
   session: Session,
   deadline: number,
   signal: AbortSignal | undefined,
+  /** What this partition is being divided into. */
+  successors?: readonly number[],
 ): Promise<void> | undefined {
   const { replica } = partition;
   if (level === 'eventual') return replica.head.position > 0 ? undefined : replica.untilReady(deadline, signal);
   if (level === 'strong') return untilStrong(partition, deadline, signal);
   if (session.size === 0 && !session.overflowed) return replica.until(0, deadline, signal);
-  return untilSession(partition, session, deadline, signal);
+  return untilSession(partition, session, deadline, signal, successors);
 }
 
 async function untilStrong(partition: Partition, deadline: number, signal: AbortSignal | undefined): Promise<void> {
@@ -39,22 +41,35 @@ async function untilSession(
   session: Session,
   deadline: number,
   signal: AbortSignal | undefined,
+  successors: readonly number[] | undefined,
 ): Promise<void> {
   const { replica } = partition;
   await replica.untilReady(deadline, signal);
+  // It saw what came after the seal, which is not known here yet: then this copy ends, and the read goes on elsewhere.
+  if (successors && sawAny(session, replica.log, successors)) await replica.until(Infinity, deadline, signal);
   const label = partition.label;
   const position = session.position(label);
   if (position > 0) return untilSeen(partition, position, deadline, signal);
-  const prefix = `${replica.log}#`;
-  for (const log of session.logs()) {
-    if (!log.startsWith(prefix)) continue;
-    throw new TandemError(
-      'LOG_LOST',
-      `this session saw ${log}, but the log is now ${label}: begin a new session, and find out what was lost`,
-    );
+  for (const own of [label, ...(replica.head.ancestors ?? [])]) {
+    const prefix = own.slice(0, own.indexOf('#') + 1);
+    for (const log of session.logs()) {
+      // What it saw of a log that this one goes on from is all here.
+      if (!log.startsWith(prefix) || log === own) continue;
+      throw new TandemError(
+        'LOG_LOST',
+        `this session saw ${log}, but the log is now ${own}: begin a new session, and find out what was lost`,
+      );
+    }
   }
   // What a full session forgot may have been this log.
   if (session.overflowed) return untilStrong(partition, deadline, signal);
+}
+
+function sawAny(session: Session, log: string, numbers: readonly number[]): boolean {
+  const folder = log.slice(0, log.lastIndexOf('/') + 1);
+  const prefixes = numbers.map(number => `${folder}${number}#`);
+  for (const seen of session.logs()) if (prefixes.some(prefix => seen.startsWith(prefix))) return true;
+  return false;
 }
 
 /** Rule 12: a token ahead of a fresh barrier of the same log is an alarm, not a wait. */

@@ -13,6 +13,8 @@ export interface RemoteReadsOptions {
   readonly caller: Sender;
   /** Members with a ready replica, best first. */
   readonly holders: (partition: number) => readonly Member[];
+  /** Reads the partition map anew: someone knows a newer one. */
+  readonly learn: () => Promise<void>;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -33,6 +35,9 @@ export interface RemoteForm {
   /** For `$watch`: print of the row that the watcher has; answered when the row differs. */
   readonly known?: string;
 }
+/** The partition of a row as it is known now: asked anew for each try. */
+type Place = () => number;
+
 interface Answered<T> {
   readonly value: T;
   readonly meta: ReplyMeta;
@@ -45,13 +50,20 @@ export class RemoteReads {
     this.#options = options;
   }
 
-  async get(partition: number, row: RowForm, scope: ScopeOptions): Promise<Answered<Uint8Array | undefined>> {
-    const { value, meta } = await this.#ask('$read', partition, { ...row, partition, degrade: scope.degrade }, scope);
+  async get(place: Place, row: RowForm, scope: ScopeOptions): Promise<Answered<Uint8Array | undefined>> {
+    const { value, meta } = await this.#ask('$read', place, { ...row, degrade: scope.degrade }, scope);
     return { value: (value as Uint8Array | null) ?? undefined, meta };
   }
 
-  async scan(partition: number, range: Range, scope: ScopeOptions): Promise<Answered<PageOf<Uint8Array>>> {
-    const { value, meta } = await this.#ask('$scan', partition, { ...range, partition, degrade: scope.degrade }, scope);
+  /** @throws MOVED when `isDivided` says that the partition is no more. */
+  async scan(
+    partition: number,
+    range: Range,
+    scope: ScopeOptions,
+    isDivided: () => boolean,
+  ): Promise<Answered<PageOf<Uint8Array>>> {
+    const body = { ...range, degrade: scope.degrade };
+    const { value, meta } = await this.#ask('$scan', () => partition, body, scope, isDivided);
     return { value: value as PageOf<Uint8Array>, meta };
   }
 
@@ -59,14 +71,14 @@ export class RemoteReads {
    * One question waits at a holder until the row differs from what the watcher has, and is asked again after each answer:
    * state, not history (rule 13), no queue anywhere, and any holder can go on where another ended. Ends when `signal` aborts.
    */
-  async *watch(partition: number, row: RowForm, scope: ScopeOptions): AsyncGenerator<Answered<Uint8Array>> {
+  async *watch(place: Place, row: RowForm, scope: ScopeOptions): AsyncGenerator<Answered<Uint8Array>> {
     const { clock, random } = this.#options;
     let known = '';
     for (let failures = 0; !scope.signal?.aborted && clock.monotonic() < scope.deadline; ) {
       const deadline = Math.min(scope.deadline, clock.monotonic() + watchMs);
       try {
-        const body = { ...row, partition, degrade: scope.degrade, known };
-        const { value, meta } = await this.#ask('$watch', partition, body, { ...scope, deadline });
+        const body = { ...row, degrade: scope.degrade, known };
+        const { value, meta } = await this.#ask('$watch', place, body, { ...scope, deadline });
         failures = 0;
         const bytes = (value as Uint8Array | null) ?? undefined;
         if (printOf(bytes) === known) continue;
@@ -82,11 +94,19 @@ export class RemoteReads {
   }
 
   /** Tries one holder after the other until the deadline. A read is always safe to repeat. */
-  async #ask(method: string, partition: number, body: unknown, scope: ScopeOptions): Promise<Answered<unknown>> {
-    const { caller, holders, clock, random } = this.#options;
+  async #ask(
+    method: string,
+    place: Place,
+    body: object,
+    scope: ScopeOptions,
+    isDivided?: () => boolean,
+  ): Promise<Answered<unknown>> {
+    const { caller, holders, learn, clock, random } = this.#options;
     const { level, session, deadline, signal, traceparent } = scope;
     let last: unknown;
     for (let attempt = 0; clock.monotonic() < deadline && !signal?.aborted; attempt++) {
+      const partition = place();
+      if (isDivided?.()) throw new TandemError('MOVED', `partition ${partition} is divided`);
       const members = holders(partition);
       const member = members[attempt % Math.max(1, members.length)];
       if (member) {
@@ -97,17 +117,21 @@ export class RemoteReads {
           ...(traceparent ? { traceparent } : {}),
         };
         try {
-          const reply = await caller.send(member, method, body, { deadline, signal, meta });
+          const reply = await caller.send(member, method, { ...body, partition }, { deadline, signal, meta });
           return { value: reply.body, meta: (reply.meta ?? {}) as ReplyMeta };
         } catch (thrown) {
           last = thrown;
           const { code } = TandemError.from(thrown);
           if (!again.has(code)) throw thrown;
+          if (code === 'MOVED') {
+            await learn().catch(() => {});
+            if (place() !== partition) continue;
+          }
         }
       }
       await sleep(clock, 5 + backoffMs(random, attempt, 10, 200), signal);
     }
-    throw new TandemError('UNAVAILABLE', `no replica of partition ${partition} answered in time`, {
+    throw new TandemError('UNAVAILABLE', `no replica of partition ${place()} answered in time`, {
       cause: last,
       outcome: 'not-done',
     });

@@ -72,21 +72,26 @@ test('an id of a caller whose clock is ahead is not forgotten before it is refus
   assert.equal(await world.clock.complete(() => world.transact(node!, increment, request)), 1);
 });
 
-test('an instance with another partition count than its data touches nothing and says which count to set', async () => {
+test('an instance whose code says another partition count than its data has takes that of the data', async () => {
   const world = rig({ partitions: 2 });
-  await world.start('x');
-  const before = [...world.model.logs];
+  const [x] = await world.start('x');
+  await world.clock.complete(() => world.transact(x!, tx => tx.stock.put('a', 1), {}, 'a'));
   const other = rig({ partitions: 4, model: world });
-  await assert.rejects(other.start('y'), { code: 'CONFIG', message: /4 partitions.*has 2; set partitions: 2/ });
-  await world.clock.advance(2000);
-  assert.deepEqual(world.model.logs, before);
+  const [y] = await other.start('y');
+  assert.deepEqual(y!.keyspace.map, x!.keyspace.map);
+  assert.equal(y!.keyspace.map.count, 2);
+  assert.equal(await world.clock.complete(() => other.read(y!, 'a')), 1);
+  assert.deepEqual(
+    world.model.logs.filter(log => !log.endsWith('/0') && !log.endsWith('/1')),
+    ['catalog/data'],
+  );
 });
 
-test('of two first instances with two counts one begins the map, and the other is refused', async () => {
+test('of two first instances with two counts one begins the map, and the other takes it', async () => {
   const world = rig({ partitions: 2 });
   const other = rig({ partitions: 4, model: world });
-  const results = await Promise.allSettled([world.start('x'), other.start('y')]);
-  assert.deepEqual(results.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+  const [x, y] = await world.clock.complete(() => Promise.all([world.cluster.start('x'), other.cluster.start('y')]));
+  assert.deepEqual(x.keyspace.map, y.keyspace.map);
   assert.equal(world.model.entries('catalog/data').length, 1);
 });
 

@@ -41,7 +41,7 @@ export class Schedules {
 
   constructor(definitions: readonly ScheduleDefinition[]) {
     for (const definition of definitions)
-      this.#known.set(definition.name, { definition, cron: parseCron(definition.cron, definition.timeZone) });
+      this.#known.set(rowName(definition), { definition, cron: parseCron(definition.cron, definition.timeZone) });
   }
 
   get size(): number {
@@ -51,7 +51,8 @@ export class Schedules {
   /** What a new writer does first: begins those that are new or were changed, and wakes those that sleep. */
   arm(tx: RawTx): void {
     for (const { definition, cron } of this.#known.values()) {
-      const { name, timeZone } = definition;
+      const { timeZone } = definition;
+      const name = rowName(definition);
       const stored = rowOf(tx, name);
       const same = stored?.cron === definition.cron && stored.timeZone === timeZone;
       if (stored && same && !stored.asleep) continue;
@@ -96,6 +97,11 @@ export class Schedules {
     }
     put(tx, name, { cron: definition.cron, timeZone: definition.timeZone, dueAt: next, asleep: false });
   };
+}
+
+/** Key first: it says where the row goes when the partition is divided. */
+function rowName({ key, name }: ScheduleDefinition): string {
+  return `${key}\n${name}`;
 }
 
 function put(tx: RawTx, name: string, row: Row): void {

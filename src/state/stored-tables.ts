@@ -3,8 +3,10 @@
  * belongs to them, until the code declares them again or somebody drops them by name. Nothing drops them by itself, because
  * during a roll another version may still need them, and because a missing line may be a mistake.
  */
+
 import type { Incoming, Reply } from '../core/channel.ts';
 import { TandemError } from '../core/errors.ts';
+import type { Logger } from '../core/logger.ts';
 import { fallsDueNoMore } from './due.ts';
 import type { RawTx } from './overlay.ts';
 import type { Partition } from './partition.ts';
@@ -62,4 +64,12 @@ function dropped({ rows }: RawTx, table: string): number {
     rows.set(table, key, undefined);
   }
   return found.length;
+}
+
+export function tellUndeclared({ undeclared }: StoredTables, service: string, logger: Logger): void {
+  for (const { table } of undeclared)
+    logger.warn('a table has rows and is not declared by this code: they stay, unread, until it is or is dropped', {
+      table,
+      drop: `tandem table drop ${service} ${table}`,
+    });
 }

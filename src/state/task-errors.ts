@@ -1,0 +1,21 @@
+/** What the caller of a transaction hears that was not answered, and whether it may have been done. */
+import { TandemError } from '../core/errors.ts';
+
+export function tooLate(): TandemError {
+  return new TandemError('DEADLINE_EXCEEDED', 'the deadline passed before the transaction was sent', {
+    outcome: 'not-done',
+  });
+}
+
+export function unknownFate(why: string): TandemError {
+  return new TandemError(
+    'DEADLINE_EXCEEDED',
+    `${why} before the fate of the transaction was known; repeat with the same request id`,
+  );
+}
+
+export function contended(runs: number): TandemError {
+  return new TandemError('OVERLOADED', `the transaction lost against other writers ${runs} times`, {
+    details: { retryAfterMs: 100 },
+  });
+}
