@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import * as z from 'zod';
 import { contract } from '../contract/contract.ts';
 import { describeService } from '../contract/describe.ts';
-import type { Fire } from '../contract/schedule.ts';
+import { type Fire, type FireEvent, scheduleTopic } from '../contract/schedule.ts';
 import { table } from '../contract/table.ts';
 import { testApp } from '../simulation/test-app.ts';
 
@@ -49,6 +49,9 @@ test('what no clock can follow is refused before anything runs, and the error na
   await assert.rejects(testApp([service(made, { cron: '0 * * * *', timeZone: 'Berlin' })]), {
     message: /schedule 'reports\.hourly': 'Berlin' is no time zone/,
   });
+  assert.throws(() => describeService(service(made, { cron: '0 * * * *', missed: 'skip' as never })), {
+    message: /schedule 'reports\.hourly': missed: 'skip' is neither once nor each/,
+  });
   assert.throws(
     () =>
       reports.implement({
@@ -75,6 +78,19 @@ test('a schedule runs at its times, and a run that fails is tried again under th
     assert(lateMs >= 0 && lateMs < 1000, `late by ${lateMs} ms`);
     assert.equal(missed, 0);
   }
+});
+
+test('a service that keeps nothing else has schedules too; one is run by hand by publishing a due time', async () => {
+  const fires: number[] = [];
+  const bare = contract('bare', {}).implement({
+    methods: {},
+    schedules: { yearly: { cron: '0 0 1 1 *', run: ({ dueAt, missed }) => fires.push(dueAt + missed) } },
+  });
+  await using app = await testApp([bare], { startAt: '2026-12-31T23:59:30Z' });
+  await app.publish(scheduleTopic('bare', 'yearly'), { key: 'yearly', dueAt: 7 } as FireEvent);
+  await app.clock.advance('1m');
+  await app.settled();
+  assert.deepEqual(fires, [7, Date.parse('2027-01-01T00:00:00Z')]);
 });
 
 test('times that passed while everything was down run once, late, when it is back; with each, all of them', async () => {

@@ -53,12 +53,17 @@ function scheduleForm(
   const {
     cron,
     timeZone = 'UTC',
+    missed = 'once',
+    key = name,
     timeout,
     run,
   } = definition.schedules![name] as ScheduleSpec<unknown, unknown, unknown>;
   try {
     if (!/^[a-z][a-zA-Z0-9]*$/.test(name)) throw new TandemError('INVALID', 'a name is camelCase letters and digits');
     if (typeof run !== 'function') throw new TandemError('INVALID', 'it needs `run: (fire, ctx) => …`');
+    if (missed !== 'once' && missed !== 'each')
+      throw new TandemError('INVALID', `missed: '${String(missed)}' is neither once nor each`);
+    if (typeof key !== 'string' || key === '') throw new TandemError('INVALID', 'its key is a text that is not empty');
     if (timeout !== undefined) durationMs(timeout);
     parseCron(cron, timeZone);
   } catch (cause) {
