@@ -12,7 +12,6 @@ import type { CallMeta } from '../core/meta.ts';
 import { backoffMs } from '../core/random.ts';
 import type { PartitionBeat } from '../failure-detection/beat.ts';
 import { heirsOf, livingNumbers, numberOfKey, type PartitionMap, sliceOf } from '../partitioning/partition-map.ts';
-import { ranking } from '../partitioning/placement.ts';
 import { LargeEntries } from '../replication/large-entries.ts';
 import { Catalog } from './catalog.ts';
 import { Divider } from './divider.ts';
@@ -131,7 +130,7 @@ class OpenKeyspace implements Keyspace {
 
   async #place(): Promise<void> {
     if (this.#draining) return;
-    const { service, instance } = this.#options;
+    const { instance } = this.#options;
     if (!this.#catalog.known) {
       await this.#catalog.open();
       this.#mapChanged();
@@ -139,10 +138,11 @@ class OpenKeyspace implements Keyspace {
     }
     this.#checkClock();
     const ids = this.#roster.ids();
+    const joined = ids.join();
     const opening: Promise<void>[] = [];
     const all: number[] = [];
     for (const number of this.#living) {
-      const ranked = ranking(service, number, ids);
+      const ranked = this.#roster.ranking(number, ids, joined);
       const placed = ranked.slice(0, this.#options.replicas).includes(instance);
       if (placed) all.push(number);
       const partition = this.#held.get(number);
