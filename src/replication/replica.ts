@@ -218,7 +218,7 @@ export class Replica {
   /** From whatever the store holds to the log's tail, checking that both belong together. */
   async #begin(): Promise<void> {
     const { origin } = this.#options;
-    if (origin && this.head.hash === '') await this.#goOnFrom(origin);
+    if (origin && this.head.hash === '' && (await this.#goOnFrom(origin))) return;
     if (this.#stop.signal.aborted) return;
     let tail = await this.#barrier();
     if (tail < this.head.position) throw lost(this.log, tail, this.head.position);
@@ -241,7 +241,7 @@ export class Replica {
   }
 
   /** Where this partition was divided off another. */
-  #goOnFrom(origin: Origin): Promise<void> {
+  #goOnFrom(origin: Origin): Promise<boolean> {
     return goOnFrom({
       ...this.#options,
       log: this.log,

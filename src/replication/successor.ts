@@ -4,7 +4,6 @@
  * die at any moment. Where the log goes on already, a snapshot of its own spares the way through the origin.
  */
 import { type Clock, sleep } from '../core/clock.ts';
-import { TandemError } from '../core/errors.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { Engine, Entry } from '../log/engine.ts';
 import { encodeEntry } from './entry.ts';
@@ -43,36 +42,48 @@ interface Before {
 
 const rereadMsMax = 200;
 
-export async function goOnFrom(options: SuccessorOptions): Promise<void> {
+/** Answers whether the copy is at the log's end already: when it has just appended the genesis itself. */
+export async function goOnFrom(options: SuccessorOptions): Promise<boolean> {
   const { store, origin, signal, clock, random } = options;
   const first = await firstEntries(options);
-  if ((first === undefined || first.some(says)) && (await options.loadedSnapshot())) return;
+  if ((first === undefined || first.some(says)) && (await options.loadedSnapshot())) return false;
   if (first === undefined) throw trimmed(options.log, 0);
   const before = options.openBefore(new OriginStore(store, origin));
   try {
     await before.untilSealed();
   } catch (thrown) {
     // Its log may have been given up meanwhile, because this one has snapshots now.
-    if (signal.aborted || !(await options.loadedSnapshot())) throw thrown;
-    return;
-  } finally {
     await before.close();
+    if (signal.aborted || !(await options.loadedSnapshot())) throw thrown;
+    return false;
   }
-  for (let attempt = 0; !signal.aborted; attempt++) {
-    const entries = await firstEntries(options);
-    if (entries === undefined) throw new TandemError('UNAVAILABLE', `${options.log} was trimmed meanwhile`);
-    if (entries.some(says)) return options.take(entries);
-    if (attempt > 0) await sleep(clock, backoffMs(random, attempt, 5, rereadMsMax), signal);
-    await begin(options, before, entries.at(-1)?.position ?? 0);
+  try {
+    // Writers wait: what was not there before the seal is not asked for again.
+    for (let attempt = 0, entries = first; !signal.aborted; attempt++) {
+      if (attempt > 0) {
+        entries = (await firstEntries(options)) ?? [];
+        if (entries.some(says)) {
+          await options.take(entries);
+          return false;
+        }
+        await sleep(clock, attempt > 1 ? backoffMs(random, attempt, 5, rereadMsMax) : 0, signal);
+      }
+      if (!entries.some(says) && (await begin(options, before, entries))) return true;
+    }
+    return false;
+  } finally {
+    // It is sealed and does nothing more; writers do not wait for its end, whoever closes this copy does.
+    void before.close();
   }
 }
 
-/** Appends the genesis, after what barriers left. Whether it landed, or another's did, the next read shows. */
-async function begin(options: SuccessorOptions, before: Before, after: number): Promise<void> {
+/** Appends the genesis, after what barriers left, and applies it. False when it may be another's that landed: the next read shows. */
+async function begin(options: SuccessorOptions, before: Before, left: readonly Entry[]): Promise<boolean> {
+  const after = left.at(-1)?.position ?? 0;
   const { engine, service, partition, partitions, origin, log, clock, engineTimeoutMs } = options;
   const deadline = clock.monotonic() + engineTimeoutMs;
   if (after === 0 && options.knownElsewhere()) {
-    if ((await engine.log.barrier(log, { deadline })) > 0) return;
+    if ((await engine.log.barrier(log, { deadline })) > 0) return false;
     throw lost(log, 0, 0);
   }
   const { head } = before;
@@ -93,5 +104,7 @@ async function begin(options: SuccessorOptions, before: Before, after: number): 
     writes: [],
     emitted: [],
   });
-  await engine.log.append(log, after, [body], { deadline });
+  const { kind } = await engine.log.append(log, after, [body], { deadline });
+  if (kind === 'appended') await options.take([...left, { position: after + 1, body }]);
+  return kind === 'appended';
 }

@@ -35,6 +35,7 @@ export interface DividerOptions extends Pick<KeyspaceOptions, 'engine' | 'regist
 const nearEntries = 64;
 /** After a seal that did not come about. */
 const sealAgainMs = 500;
+const restMsMax = 2000;
 /** Enough of a log to see whether it has begun. */
 const beginningBytes = 65_536;
 
@@ -42,6 +43,9 @@ export class Divider {
   readonly #o: DividerOptions;
   #sealing: Promise<unknown> | undefined;
   #concluding: Promise<void> | undefined;
+  /** Whose turn it is, as was last seen here, and when work on it begins (monotonic ms). */
+  #turn: number | undefined;
+  #restUntil = 0;
   /** Instances whose age holds a change up; said already. */
   #tooOld = false;
 
@@ -72,10 +76,21 @@ export class Divider {
     const { catalog, held } = this.#o;
     const number = dividing(catalog.map);
     const partition = number === undefined ? undefined : held.get(number);
-    if (!partition?.replica.ready) return [];
+    if (!partition?.replica.ready || this.#isResting(partition.number)) return [];
     const successors = successorsOf(catalog.map.first, partition.number);
     if (partition.writing) this.#seal(partition, successors);
     return successors.filter(next => !held.has(next));
+  }
+
+  /** A change is in no hurry: after each turn those who use the data have the machine to themselves for as long. */
+  #isResting(turn: number): boolean {
+    const now = this.#o.clock.monotonic();
+    if (turn !== this.#turn) {
+      const tookMs = this.#turn === undefined ? 0 : now - this.#restUntil;
+      this.#turn = turn;
+      this.#restUntil = now + Math.min(restMsMax, Math.max(0, tookMs));
+    }
+    return now < this.#restUntil;
   }
 
   #seal(partition: Partition, successors: readonly number[]): void {
@@ -84,10 +99,16 @@ export class Divider {
     const nearFrom = partition.replica.head.position - nearEntries;
     const isNear = successors.every(next => (held.get(next)?.replica.beginning?.position ?? -1) >= nearFrom);
     if (!isNear || partition.unrelayed > nearEntries) return;
-    this.#sealing = partition
-      .seal([random.id(), random.id()])
+    const heldAt = clock.monotonic();
+    const divide = async (): Promise<void> => {
       // One that does not come about made writers wait: not again at once.
-      .then(sealed => (sealed ? undefined : sleep(clock, sealAgainMs)))
+      if (!(await partition.seal([random.id(), random.id()]))) return sleep(clock, sealAgainMs);
+      const { deadline } = this.#at();
+      await Promise.all(successors.map(next => held.get(next)?.replica.untilReady(deadline)));
+      const stoodStillMs = Math.round((clock.monotonic() - heldAt) * 10) / 10;
+      logger.info('a partition was divided', { partition: partition.number, into: successors.join(), stoodStillMs });
+    };
+    this.#sealing = divide()
       .catch(thrown => logger.warn('a partition was not divided yet', { message: TandemError.from(thrown).message }))
       .finally(() => {
         this.#sealing = undefined;

@@ -19,7 +19,6 @@ import {
   type PartitionMap,
   sliceOf,
 } from '../partitioning/partition-map.ts';
-import { ranking } from '../partitioning/placement.ts';
 import { LargeEntries } from '../replication/large-entries.ts';
 import { Catalog } from './catalog.ts';
 import { Divider } from './divider.ts';
@@ -44,6 +43,7 @@ import { stateDefaults } from './state-defaults.ts';
 import { dropRows, type StoredTables, storedTables, tellUndeclared } from './stored-tables.ts';
 import { isClockOff, isReadyReplica, succession } from './succession.ts';
 import { expiryOf, type RowCodec, TableCodec } from './table-codec.ts';
+import { notInTime } from './task-errors.ts';
 
 const claimPauseMsMax = 2000;
 const claimsForgottenMs = 10_000;
@@ -138,7 +138,7 @@ class OpenKeyspace implements Keyspace {
 
   async #place(): Promise<void> {
     if (this.#draining) return;
-    const { service, instance } = this.#options;
+    const { instance } = this.#options;
     if (!this.#catalog.known) {
       await this.#catalog.open();
       this.#mapChanged();
@@ -146,10 +146,11 @@ class OpenKeyspace implements Keyspace {
     }
     this.#checkClock();
     const ids = this.#roster.ids();
+    const joined = ids.join();
     const opening: Promise<void>[] = [];
     const all: number[] = [];
     for (const number of this.#living) {
-      const ranked = ranking(service, number, ids);
+      const ranked = this.#roster.ranking(number, ids, joined);
       const placed = ranked.slice(0, this.#options.replicas).includes(instance);
       if (placed) all.push(number);
       const partition = this.#held.get(number);
@@ -422,7 +423,7 @@ class OpenKeyspace implements Keyspace {
         tellUndeclared(this.#storedTables(), this.service, this.#options.logger);
         return;
       }
-      if (clock.monotonic() >= deadline) throw this.#notInTime(why);
+      if (clock.monotonic() >= deadline) throw notInTime(this.service, why);
       await sleep(clock, 10);
     }
   }
@@ -439,16 +440,8 @@ class OpenKeyspace implements Keyspace {
       if (this.#held.get(partition.number) !== partition) return;
       const error = TandemError.from(thrown);
       if (error.code === 'MOVED') return; // divided meanwhile: its heirs count
-      throw error.code === 'DEADLINE_EXCEEDED' ? this.#notInTime(error) : error;
+      throw error.code === 'DEADLINE_EXCEEDED' ? notInTime(this.service, error) : error;
     }
-  }
-
-  #notInTime(cause: TandemError | undefined): TandemError {
-    return new TandemError(
-      'UNAVAILABLE',
-      `the data of '${this.service}' could not catch up in time: is the engine running? Look at its records (tandem logs engine)`,
-      { cause },
-    );
   }
 
   system(partition: number): SystemPart {

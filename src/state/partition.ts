@@ -265,7 +265,11 @@ export class Partition {
     if (!this.#writing || !this.replica.ready) return;
     this.#doDue();
     if (this.#snapshotting) return;
-    if (this.replica.head.position - (this.#lastSnapshot ?? 0) < this.#entriesBetween() && !this.#muchIsLarge()) return;
+    if (
+      this.replica.head.position - (this.#lastSnapshot ?? 0) < this.#c.settings.snapshotEntries &&
+      !this.#muchIsLarge()
+    )
+      return;
     this.#snapshotting = this.#snapshot()
       .catch(thrown => {
         this.#c.options.logger.warn('a snapshot failed', {
@@ -304,17 +308,12 @@ export class Partition {
       });
   }
 
-  /** One that was divided off has its first snapshot soon: till then a new copy needs the log that it came from. */
-  #entriesBetween(): number {
-    return this.#c.origin && !this.#lastSnapshot ? 1 : this.#c.settings.snapshotEntries;
-  }
-
   async #snapshot(): Promise<void> {
     const { options, settings, partition } = this.#c;
     const context = { ...options, engineTimeoutMs: settings.engineTimeoutMs };
     if (this.#lastSnapshot === undefined) {
       this.#lastSnapshot = (await snapshotPositions(context, options.service, partition)).at(-1) ?? 0;
-      if (this.replica.head.position - this.#lastSnapshot < this.#entriesBetween() && !this.#muchIsLarge()) return;
+      if (this.replica.head.position - this.#lastSnapshot < settings.snapshotEntries && !this.#muchIsLarge()) return;
     }
     const { largeBytes } = this.pipeline;
     const capture = this.replica.store.capture();

@@ -4,9 +4,12 @@
  */
 import type { Clock } from '../core/clock.ts';
 import type { Registry } from '../naming/registry.ts';
-import { slotOf } from '../partitioning/placement.ts';
+import { ranking, slotOf } from '../partitioning/placement.ts';
 
 export class Roster {
+  /** Rankings of the ids last given, by partition: the same at each look until somebody comes or goes. */
+  readonly #ranked = new Map<number, readonly string[]>();
+  #rankedIds = '';
   readonly #registry: Registry;
   readonly #service: string;
   readonly #self: string;
@@ -20,6 +23,20 @@ export class Roster {
     this.#self = self;
     this.#clock = clock;
     this.#graceMs = graceMs;
+  }
+
+  /** `ids` in order of rank for a partition. */
+  ranking(partition: number, ids: readonly string[], joined: string): readonly string[] {
+    if (joined !== this.#rankedIds) {
+      this.#rankedIds = joined;
+      this.#ranked.clear();
+    }
+    let ranked = this.#ranked.get(partition);
+    if (!ranked) {
+      ranked = ranking(this.#service, partition, ids);
+      this.#ranked.set(partition, ranked);
+    }
+    return ranked;
   }
 
   /** Ids that take part in placement, self included. */

@@ -1,4 +1,4 @@
-/** What the caller of a transaction hears that was not answered, and whether it may have been done. */
+/** What a caller hears of work that was not answered, or cannot begin, and whether it may have been done. */
 import { TandemError } from '../core/errors.ts';
 
 export function tooLate(): TandemError {
@@ -18,4 +18,12 @@ export function contended(runs: number): TandemError {
   return new TandemError('OVERLOADED', `the transaction lost against other writers ${runs} times`, {
     details: { retryAfterMs: 100 },
   });
+}
+
+export function notInTime(service: string, cause: TandemError | undefined): TandemError {
+  return new TandemError(
+    'UNAVAILABLE',
+    `the data of '${service}' could not catch up in time: is the engine running? Look at its records (tandem logs engine)`,
+    { cause },
+  );
 }
