@@ -137,6 +137,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
         keyspace,
         engine,
         caller: peer.caller,
+        publishes: definition.publishes ?? [],
         subscriptions: [...subscriptionsOf(service), ...runsOf(service)],
         handle: delivery => runtime.deliver(delivery),
         clock,

@@ -34,7 +34,7 @@ export interface TopicOptions<S> {
   /**
    * What is kept of each partition: events are dropped past `age` (default 7 days; `'forever'`) and, the oldest first, beyond
    * `bytes` (default without a bound), whether every group has read them or not: a group that is behind stops, and says so.
-   * Enforced each minute by the services that subscribe. Dead letters are kept until they are redriven.
+   * Enforced each minute by services that subscribe or say that they publish (`publishes`). Dead letters are kept until they are redriven.
    */
   readonly retention?: { readonly age?: Duration | 'forever'; readonly bytes?: number };
   /** Checked by `tandem contract check` and when an instance starts. Default full: publishers and subscribers may be renewed in any order. */

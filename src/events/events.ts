@@ -3,6 +3,7 @@
  * partitions that it writes, and handles deliveries that others send it. Everything follows the writer of a state
  * partition, so a take-over moves relays and readers along with it.
  */
+import type { Topic } from '../contract/topic.ts';
 import type { Answerer, Incoming, Reply } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
@@ -43,6 +44,8 @@ export interface EventsOptions {
   readonly engine: Engine;
   readonly caller: Sender;
   readonly subscriptions: readonly SubscriptionDefinition[];
+  /** Topics that the service says it publishes to: it keeps their retention, also when nobody subscribes. */
+  readonly publishes?: readonly Topic[];
   readonly handle: (delivery: Delivery) => Promise<unknown>;
   readonly clock: Clock;
   readonly random: Random;
@@ -86,7 +89,7 @@ export function openEvents(options: EventsOptions): Events {
   >();
   const retention = openRetention({
     ...options,
-    topics: options.subscriptions.map(({ topic }) => topic),
+    topics: [...(options.publishes ?? []), ...options.subscriptions.map(({ topic }) => topic)],
     log: engine.log,
   });
   const closing = new Set<Promise<void>>();

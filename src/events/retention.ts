@@ -1,5 +1,5 @@
 /**
- * Drops old events of the topics that a service subscribes to: past their age, or beyond the bytes that a partition of the
+ * Drops old events of the topics that a service subscribes to, or says it publishes to: past their age, or beyond the bytes that a partition of the
  * topic may hold. As in Kafka it asks no reader: a group that has not read them by then is stopped and says so. Whichever
  * instance writes the state partition that a topic partition's name falls into does it; several services of one topic do
  * the same work twice, which is harmless.
