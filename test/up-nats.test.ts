@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { createClient } from 'tandem/client';
 import type { inventory } from '../examples/shop/contracts.ts';
 import { findNatsServer, type NatsCluster, startNats } from './nats-servers.ts';
-import { type AppState, prints, type Run, root, stateOf, tandem, until } from './running-app.ts';
+import { type AppState, prints, type Run, ran, root, stateOf, tandem, until } from './running-app.ts';
 
 const found = findNatsServer();
 const directory = mkdtempSync(join(tmpdir(), 'tandem-up-nats-'));
@@ -39,6 +39,15 @@ test('an app on two machines and three NATS servers loses nothing when servers, 
     runs.set(machine, run);
     await prints(run, /is up/, 60_000);
   }
+  const stranger = await ran(
+    ['up', join(root, 'examples/01-hello/hello.ts'), '--data', dataOf('stranger'), '--port', '0', '--engine', engine],
+    { environment: { TANDEM_SECRET: 'that of another app' } },
+  );
+  assert.equal(stranger.code, 1, stranger.printed);
+  assert.match(
+    stranger.said,
+    /an app with another secret runs on this cluster as 'shop': give this one a name of its own/,
+  );
   const state = (machine: string): AppState => stateOf(dataOf(machine))!;
   const clients = ['east', 'west'].map(machine => createClient({ url: state(machine).facts.gatewayUrl! }));
   const calls = clients[0]!.call<typeof inventory>('inventory');

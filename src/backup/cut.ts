@@ -68,9 +68,9 @@ function areOne(before: readonly CutLog[], after: readonly CutLog[], ownEntries:
   return before.every(({ name, tail }, i) => after[i]!.name === name && after[i]!.tail === tail + ownEntries);
 }
 
-/** What the supervisor asks the engine's health by, and what a restore notes: no data of the app. */
-function isPrivate(name: string): boolean {
-  return name.startsWith('supervisor/') || name === restoreLog;
+/** What the supervisor asks the engine's health by, whose cluster it is, and what a restore notes: no data of the app. */
+export function isPrivate(name: string): boolean {
+  return name.startsWith('supervisor/') || name === 'app' || name === restoreLog;
 }
 
 /** Notes a restore's begin and end, so that half of one is never taken for whole. */

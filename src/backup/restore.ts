@@ -8,7 +8,7 @@ import type { Disk } from '../core/disk.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Engine } from '../log/engine.ts';
 import { readBackup } from './backup-file.ts';
-import { restoreLog } from './cut.ts';
+import { isPrivate, restoreLog } from './cut.ts';
 import type { BackupSummary } from './take.ts';
 
 export interface RestoreOptions {
@@ -46,7 +46,7 @@ export async function inspectBackup(disk: Disk, path: string): Promise<BackupSum
 export async function restoreBackup({ engine, disk, path, clock, tell }: RestoreOptions): Promise<BackupSummary> {
   const summary = await inspectBackup(disk, path);
   const at = (): { deadline: number } => ({ deadline: clock.monotonic() + stepTimeoutMs });
-  const there = (await engine.log.list('', at())).filter(name => !name.startsWith('supervisor/'));
+  const there = (await engine.log.list('', at())).filter(name => name === restoreLog || !isPrivate(name));
   if (there.length > 0) throw notEmpty(there);
   await note(engine, 0, 'begun', at());
   let log = { name: '', tail: 0 };

@@ -8,13 +8,14 @@ import { every, systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { secretText, systemRandom } from '../core/random.ts';
-import { hidden } from '../log/nats-address.ts';
+import { hidden, parseNatsAddress } from '../log/nats-address.ts';
 import { nodeSpawner } from '../recovery/node-spawner.ts';
 import { processBirth } from '../recovery/process-birth.ts';
 import { openRecordFiles } from '../recovery/record-files.ts';
 import type { SupervisorState } from '../recovery/state-file.ts';
 import { type StoryEvent, Supervisor, supervisorDefaults } from '../recovery/supervisor.ts';
 import { type AppLink, openAppLink } from './app-link.ts';
+import { claimIdentity } from './cluster-identity.ts';
 import { type Command, dataFlag, type Invocation, jsonLines, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings, type Settings } from './config.ts';
 import { controlAddress, openControl } from './control.ts';
@@ -104,7 +105,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
   const services = await inspectFiles(files, settings.services);
   checkScale(settings, services);
   const cluster = settings.engine.value === 'embedded' ? undefined : settings.engine.value;
-  if (cluster) await checkCluster(cluster);
+  if (cluster) await checkCluster(cluster, settings.secret ?? data.secret);
   const records = openRecordFiles(`${data.path}/records`);
   const adoption = adoptable(former);
   const doors = await chooseDoors(settings, adoption);
@@ -241,12 +242,13 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
 }
 
 /** Opens it once with all checks, so that what it lacks is said before anything starts. @throws CONFIG, UNSUPPORTED, UNAVAILABLE */
-async function checkCluster(address: string): Promise<void> {
+async function checkCluster(address: string, secret: string): Promise<void> {
   const { openNatsEngine } = await import('../log/nats-engine.ts');
   const { logger } = systemHost({ id: 'supervisor', write: () => {}, level: 'silent' });
   const engine = await openNatsEngine({ address, name: 'tandem up', clock: systemClock, random: systemRandom, logger });
   try {
     await checkRestored(engine, systemClock.monotonic() + limits.engineTimeoutMs);
+    await claimIdentity(engine, parseNatsAddress(address).app, secret, systemClock);
   } finally {
     await engine.close();
   }
