@@ -71,4 +71,4 @@ const reshard = whileWriting(async ({ host, engine }) => {
     if (performance.now() > until) throw new Error('resharding did not end');
 });
 
-export const bench: Bench = { ours: ['reshard'], rounds: 3, loads: [100], subjects: { calm, reshard } };
+export const bench: Bench = { ours: ['reshard'], rounds: 3, loads: [50], subjects: { calm, reshard } };

@@ -11,7 +11,7 @@ import { TandemError } from '../core/errors.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { Member } from '../failure-detection/beat.ts';
 import type { Registry } from '../naming/registry.ts';
-import { partitionOf } from '../partitioning/hash.ts';
+import { newestMap, numberOfKey, steadyMap } from '../partitioning/partition-map.ts';
 import type { Sender } from '../state/keyspace.ts';
 
 /** What the service that keeps it is sent. */
@@ -117,7 +117,8 @@ function keeper({ registry, home }: LaterOptions, topic: string, key: string): M
     .instances(service)
     .filter(({ beat, verdict }) => beat.ready && !beat.draining && verdict === 'alive');
   const count = registry.descriptor(service)?.keyspace?.partitions;
-  const partition = count === undefined ? -1 : partitionOf(key, count);
+  const map = newestMap(ready.map(({ beat }) => beat.map)) ?? (count === undefined ? undefined : steadyMap(count));
+  const partition = map ? numberOfKey(map, key) : -1;
   const writes = ({ beat }: Member): boolean =>
     beat.partitions.some(line => line.partition === partition && line.epoch > 0);
   return ready.find(writes) ?? ready[0];
