@@ -24,6 +24,10 @@ export interface BenchApp {
   readonly caller: Caller;
   /** Pid of each process started, in the order of the services; the engine's first. */
   readonly pids: readonly number[];
+  /** Starts one more instance; resolves when it is ready. */
+  join(service: string): Promise<Started>;
+  /** Of the services, in their order. */
+  readonly instances: readonly Started[];
 }
 
 const listen = 'tcp://127.0.0.1:0';
@@ -70,7 +74,15 @@ export function withApp<T>(services: readonly string[], work: (app: BenchApp) =>
         const peer = await openPeer({ id: 'bench-1-bench', role: 'gateway', host, engine, listen });
         try {
           const pids = started.map(({ pid }) => pid);
-          return await work({ directory, host, engine, caller: peer.caller, pids });
+          const join = async (service: string): Promise<Started> => {
+            const id = `${service}-${started.length}-bench`;
+            const settings = { ...common, id, service, file: serviceFile, engineAddress: first.address };
+            const joined = await start('instance', settings);
+            started.push(joined);
+            return joined;
+          };
+          const instances = started.slice(1);
+          return await work({ directory, host, engine, caller: peer.caller, pids, join, instances });
         } finally {
           await peer.close(0);
         }
