@@ -1,7 +1,6 @@
 // The NATS driver against real servers: the contract of every engine on one and on three, and what happens when
 // acknowledgements are lost, servers are killed, paused or come back empty, and streams are made anew.
 import assert from 'node:assert/strict';
-import { connect as connectTo, createServer, type Socket } from 'node:net';
 import { after, before, test } from 'node:test';
 import { systemClock as clock } from '../src/core/clock.ts';
 import { silentLogger as logger } from '../src/core/logger.ts';
@@ -9,6 +8,7 @@ import { systemRandom as random } from '../src/core/random.ts';
 import { engineSuite, type Opened } from '../src/log/engine.contract-suite.ts';
 import type { Engine } from '../src/log/engine.ts';
 import { openNatsEngine } from '../src/log/nats-engine.ts';
+import { faultProxy } from './fault-proxy.ts';
 import { findNatsServer, type NatsCluster, startNats, until } from './nats-servers.ts';
 
 const found = findNatsServer();
@@ -278,49 +278,4 @@ async function eventually<T>(work: () => Promise<T>): Promise<T> {
       await new Promise(done => setTimeout(done, 100));
     }
   }
-}
-
-/** Between a client and a server: answers can be swallowed, and healing breaks the connections that lost some. */
-async function faultProxy(target: number): Promise<{
-  readonly port: number;
-  swallowAnswers(): void;
-  heal(): void;
-  close(): Promise<void>;
-}> {
-  let swallowing = false;
-  const broken = new Set<Socket>();
-  const all = new Set<Socket>();
-  const server = createServer(client => {
-    const upstream = connectTo(target, '127.0.0.1');
-    for (const socket of [client, upstream]) {
-      all.add(socket);
-      socket.on('error', () => {});
-      socket.on('close', () => {
-        all.delete(socket);
-        client.destroy();
-        upstream.destroy();
-      });
-    }
-    client.on('data', chunk => upstream.write(chunk));
-    upstream.on('data', chunk => {
-      if (swallowing) broken.add(client);
-      else client.write(chunk);
-    });
-  });
-  await new Promise<void>(done => server.listen(0, '127.0.0.1', done));
-  return {
-    port: (server.address() as { port: number }).port,
-    swallowAnswers: () => {
-      swallowing = true;
-    },
-    heal: () => {
-      swallowing = false;
-      for (const socket of broken) socket.destroy();
-      broken.clear();
-    },
-    close: async () => {
-      for (const socket of all) socket.destroy();
-      await new Promise(done => server.close(done));
-    },
-  };
 }

@@ -37,8 +37,8 @@ export interface NatsServer {
 
 export interface NatsCluster {
   readonly servers: readonly NatsServer[];
-  /** The address of an engine on it. */
-  address(parameters?: string): string;
+  /** The address of an engine on it; by way of other ports where given, such as those of proxies. */
+  address(parameters?: string, ports?: readonly number[]): string;
   close(): Promise<void>;
 }
 
@@ -67,7 +67,8 @@ export async function startNats(
     const [port, monitorPort, routePort] = ports.slice(i * 3, i * 3 + 3) as [number, number, number];
     const config = join(directory, `${i}.conf`);
     const data = join(directory, `data${i}`);
-    const cluster = `cluster { name: tandem, listen: "127.0.0.1:${routePort}", routes: [${routes.map(route => `"${route}"`).join(', ')}] }`;
+    // Clients keep to the addresses they were given, which may be those of proxies.
+    const cluster = `cluster { name: tandem, no_advertise: true, listen: "127.0.0.1:${routePort}", routes: [${routes.map(route => `"${route}"`).join(', ')}] }`;
     writeFileSync(
       config,
       [
@@ -113,8 +114,8 @@ export async function startNats(
   });
   return {
     servers,
-    address: (parameters = '') =>
-      `nats://${servers.map(({ port }) => `127.0.0.1:${port}`).join(',')}?monitor=${monitors}${parameters}`,
+    address: (parameters = '', through = servers.map(({ port }) => port)) =>
+      `nats://${through.map(port => `127.0.0.1:${port}`).join(',')}?monitor=${monitors}${parameters}`,
     close: async () => {
       for (const server of servers) {
         server.kill('SIGCONT');

@@ -2,7 +2,8 @@
  * `npm run torture -- [--engine embedded|nats] [--reshard] [--for 30s] [--seed N] [--export FILE]`: histories from real processes. Starts
  * `tandem up` with a service of three instances, lets clients write, read at all levels and make transactions through the
  * gateways, kills (-9) and stops (SIGSTOP) instances, gateways and the engine meanwhile, and judges what the clients saw
- * with the same checkers as the simulation. With `--engine nats` it starts three NATS servers, and kills and stops them too. With `--reshard` the partitions of the service are doubled meanwhile. `--export` writes the history in Jepsen's shape (.edn or .json).
+ * with the same checkers as the simulation. With `--engine nats` it starts three NATS servers, kills and stops
+ * them too, and cuts the app's links to them, one way or both. With `--reshard` the partitions of the service are doubled meanwhile. `--export` writes the history in Jepsen's shape (.edn or .json).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -23,6 +24,7 @@ import { History, jepsenEvents, type OperationOutcome, toEdn } from '../src/simu
 import { checkLinearizability } from '../src/simulation/linearizability.ts';
 import { registerModel } from '../src/simulation/model.ts';
 import { checkSessions, type Observation } from '../src/simulation/sessions.ts';
+import { type FaultProxy, faultProxy } from './fault-proxy.ts';
 import { findNatsServer, type NatsCluster, type NatsServer, startNats, until } from './nats-servers.ts';
 import { begin, judgeTransactions, TransactionSource } from './transactions.ts';
 
@@ -88,7 +90,10 @@ export async function torture({
   const errors: Record<string, number> = {};
   const source = new TransactionSource(random, groups);
   const cluster = engine === 'nats' ? await ownCluster() : undefined;
-  const app = new App(cluster?.address('&app=torture'));
+  // The app reaches each server by a link that can be cut.
+  const links = await Promise.all((cluster?.servers ?? []).map(({ port }) => faultProxy(port)));
+  const through = links.map(({ port }) => port);
+  const app = new App(cluster?.address('&app=torture', through));
   let steps = 0;
   let stopped = false;
 
@@ -177,10 +182,19 @@ export async function torture({
     }
   };
 
+  let disturbed = 0;
   /** One at a time: with two of three gone writes can only wait. */
-  const disturbServer = async (server: NatsServer): Promise<void> => {
+  const disturbServer = async (server: NatsServer, link: FaultProxy): Promise<void> => {
     const ms = random.below(2500);
-    if (random.next() < 0.5) {
+    const how = (['cut', 'kill', 'stop'] as const)[disturbed++ % 3];
+    if (how === 'cut') {
+      const oneWay = random.next() < 0.5;
+      say(`cut the links to NATS server ${server.pid}${oneWay ? ', its answers only,' : ''} for ${ms} ms`);
+      if (oneWay) link.swallowAnswers();
+      else link.cut();
+      await pause(ms);
+      link.heal();
+    } else if (how === 'kill') {
       say(`kill -9 NATS server ${server.pid}, back after ${ms} ms`);
       server.kill('SIGKILL');
       await server.ended();
@@ -216,8 +230,9 @@ export async function torture({
       const luck = random.next();
       const role =
         luck < 0.45 ? 'instance' : luck < 0.65 ? 'gateway' : luck < 0.9 ? 'engine' : luck < 0.95 ? 'naming' : 'monitor';
-      if (role === 'engine' && cluster) {
-        await disturbServer(cluster.servers[random.below(cluster.servers.length)]!);
+      if (cluster && (role === 'engine' || disturbed === 0)) {
+        const at = random.below(cluster.servers.length);
+        await disturbServer(cluster.servers[at]!, links[at]!);
         await pause(500 + random.below(2000));
         continue;
       }
@@ -278,6 +293,7 @@ export async function torture({
   } finally {
     stopped = true;
     await app.stop();
+    for (const link of links) await link.close();
     await cluster?.close();
   }
   if (engine === 'embedded') {
