@@ -12,7 +12,7 @@ import type { RoleName, RoleSettings } from '../src/app/roles.ts';
 import type { Caller } from '../src/calling/outgoing.ts';
 import { linkDialer } from '../src/communication/link-dialer.ts';
 import type { Engine } from '../src/log/engine.ts';
-import { connectEngine } from '../src/log/remote-engine.ts';
+import { reachEngine } from '../src/log/reach-engine.ts';
 import { openLmdbStores } from '../src/replication/lmdb-store.ts';
 import type { Keyspace } from '../src/state/keyspace.ts';
 import { ended, inDirectory } from './beside.ts';
@@ -57,31 +57,39 @@ export function start(role: RoleName, settings: RoleSettings): Promise<Started> 
   });
 }
 
-/** Runs `work` beside an app of these services of `services.ts`, one process each (several: name it several times). */
-export function withApp<T>(services: readonly string[], work: (app: BenchApp) => Promise<T>): Promise<T> {
+/**
+ * Runs `work` beside an app of these services of `services.ts`, one process each (several: name it several times). With
+ * `cluster`, the address of a NATS cluster, that is the engine, and no process of ours.
+ */
+export function withApp<T>(
+  services: readonly string[],
+  work: (app: BenchApp) => Promise<T>,
+  cluster?: string,
+): Promise<T> {
   return inDirectory(async directory => {
     const common = { dataDirectory: directory, host: '127.0.0.1', logLevel: 'error' } as const;
     const started: Started[] = [];
     try {
-      const first = await start('engine', { ...common, id: 'engine-1-bench' });
-      started.push(first);
+      if (cluster === undefined) started.push(await start('engine', { ...common, id: 'engine-1-bench' }));
+      const engineAddress = cluster ?? started[0]!.address;
+      const engines = started.length;
       for (const [index, service] of services.entries()) {
         const id = `${service}-${index + 1}-bench`;
-        const settings = { ...common, id, service, file: serviceFile, engineAddress: first.address };
+        const settings = { ...common, id, service, file: serviceFile, engineAddress };
         started.push(await start('instance', settings));
       }
-      return await connected(first.address, async (host, engine) => {
+      return await connected(engineAddress, async (host, engine) => {
         const peer = await openPeer({ id: 'bench-1-bench', role: 'gateway', host, engine, listen });
         try {
           const pids = started.map(({ pid }) => pid);
           const join = async (service: string): Promise<Started> => {
             const id = `${service}-${started.length}-bench`;
-            const settings = { ...common, id, service, file: serviceFile, engineAddress: first.address };
+            const settings = { ...common, id, service, file: serviceFile, engineAddress };
             const joined = await start('instance', settings);
             started.push(joined);
             return joined;
           };
-          const instances = started.slice(1);
+          const instances = started.slice(engines);
           return await work({ directory, host, engine, caller: peer.caller, pids, join, instances });
         } finally {
           await peer.close(0);
@@ -127,7 +135,7 @@ export async function connected<T>(address: string, work: (host: Host, engine: E
   const host = systemHost({ id: 'bench', write: line => void process.stderr.write(`${line}\n`), level: 'error' });
   const { clock, random, logger, meter, transports } = host;
   const dialer = linkDialer({ transports, clock, random, logger, meter });
-  const engine = connectEngine({ dialer, address, clock, random, logger });
+  const engine = await reachEngine({ dialer, address, name: 'bench', clock, random, logger });
   try {
     return await work(host, engine);
   } finally {
