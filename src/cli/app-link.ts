@@ -5,14 +5,14 @@
 import type { Host } from '../app/host.ts';
 import { openPeer } from '../app/peer.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
-import { every, isoTime } from '../core/clock.ts';
+import { every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
 import { dueTime, type When } from '../events/later.ts';
 import { positionAt, type RangeOptions } from '../events/log-range.ts';
 import type { ParkedKey, ResumeForm } from '../events/parking.ts';
 import { Publisher, topicLog, unknownTopic } from '../events/publisher.ts';
-import type { ReplayForm } from '../events/replay.ts';
+import { checkReplay, type ReplayForm } from '../events/replay.ts';
 import { type TopicView, viewTopics } from '../events/topic-view.ts';
 import type { Member, Verdict } from '../failure-detection/beat.ts';
 import type { Log } from '../log/engine.ts';
@@ -57,6 +57,15 @@ export interface TablesView {
   readonly partitions: readonly PartitionView[];
 }
 
+/** Where a replay begins in one partition of the topic. */
+export interface ReplayedPartition {
+  readonly partition: number;
+  readonly from: number;
+  readonly events: number;
+  /** It begins with the oldest that is kept: there were older ones, which retention has dropped. */
+  readonly dropped: boolean;
+}
+
 export interface AppLink {
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
   /** `when`: at once if it says nothing. */
@@ -82,7 +91,7 @@ export interface AppLink {
     subscription: string,
     from: 'earliest' | { readonly position: number; readonly partition: number } | { readonly atMs: number },
     timeoutMs: number,
-  ): Promise<readonly { readonly partition: number; readonly from: number; readonly events: number }[]>;
+  ): Promise<readonly ReplayedPartition[]>;
   /** Drops the event that holds up a parked key; those behind it go on. False when the key is not parked. */
   discard(subscription: string, key: string, timeoutMs: number): Promise<boolean>;
   /** Sends up to `limit` of them into their topic again, or lets their parked keys go on; answers how many. */
@@ -234,8 +243,8 @@ export async function openAppLink(
     },
     redrive(name, limit, timeoutMs) {
       const { service, deadline, ...letters } = lettersOf(name, timeoutMs);
-      const resume = async (form: ResumeForm): Promise<void> =>
-        void (await askOne(service, '$event.resume', form, deadline));
+      const resume = async (form: ResumeForm): Promise<boolean> =>
+        (await askOne(service, '$event.resume', form, deadline)) as boolean;
       return redrive({ ...letters, service, deadline, limit, resume, clock, random });
     },
     async parked(name, limit, timeoutMs) {
@@ -253,15 +262,17 @@ export async function openAppLink(
       const topic = descriptor.subscriptions.find(each => each.name === subscription)!.topic;
       const count = descriptor.topics.find(each => each.name === topic)!.partitions;
       const wanted = typeof from === 'object' && 'position' in from ? [from.partition] : [...Array(count).keys()];
-      const begun: { partition: number; from: number; events: number }[] = [];
+      // All are looked at before any is put back: what is refused has changed nothing.
+      const begun: ReplayedPartition[] = [];
       for (const partition of wanted) {
         const at = { log: engine.log, topicLog: topicLog(topic, partition), deadline };
         const start = await startOf(at, from);
         // Nothing was ever published there.
-        if (start === undefined) continue;
-        const form: ReplayForm = { subscription, topicPartition: partition, from: start.from };
+        if (start) begun.push({ partition, ...start });
+      }
+      for (const { partition, from: position } of begun) {
+        const form: ReplayForm = { subscription, topicPartition: partition, from: position };
         await askOne(service, '$event.replay', form, deadline);
-        begun.push({ partition, ...start });
       }
       return begun;
     },
@@ -284,7 +295,7 @@ export async function openAppLink(
 async function startOf(
   at: RangeOptions,
   from: Parameters<AppLink['replay']>[1],
-): Promise<{ from: number; events: number } | undefined> {
+): Promise<Omit<ReplayedPartition, 'partition'> | undefined> {
   const info = await at.log.info(at.topicLog, { deadline: at.deadline }).catch(cause => {
     if (TandemError.from(cause).code === 'NOT_FOUND') return undefined;
     throw cause;
@@ -293,13 +304,9 @@ async function startOf(
   const { first, tail } = info;
   let position = first;
   if (from !== 'earliest') position = 'atMs' in from ? await positionAt(at, from.atMs) : from.position;
-  if (first > 1 && position === first && typeof from === 'object' && 'atMs' in from)
-    throw new TandemError(
-      'NOT_FOUND',
-      `${at.topicLog} begins after ${isoTime(from.atMs)}: what lies before was dropped by its retention; to go on with what is kept: --from earliest`,
-      { details: { first } },
-    );
-  return { from: position, events: Math.max(0, tail - position + 1) };
+  checkReplay(at.topicLog, position, info);
+  const events = Math.max(0, tail - position + 1);
+  return { from: position, events, dropped: first > 1 && position === first && events > 0 };
 }
 
 function mapView(service: string, { version, count, to, divided }: PartitionMap): MapView {

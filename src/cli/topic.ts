@@ -191,8 +191,10 @@ async function replay({ flags, environment, terminal }: Invocation, subscription
   const events = partitions.reduce((sum, each) => sum + each.events, 0);
   if (flags.json) terminal.out(JSON.stringify({ subscription, events, partitions }));
   else {
-    for (const { partition, from: position, events: count } of partitions)
-      terminal.out(`partition ${partition}: from position ${position}, ${count} event${count === 1 ? '' : 's'}`);
+    for (const { partition, from: position, events: count, dropped } of partitions) {
+      const note = dropped ? '; older ones were dropped by its retention' : '';
+      terminal.out(`partition ${partition}: from position ${position}, ${count} event${count === 1 ? '' : 's'}${note}`);
+    }
     terminal.out(`${subscription} reads ${events} event${events === 1 ? '' : 's'} again.`);
   }
   return 0;

@@ -70,6 +70,7 @@ export const command: Command = {
       value: 'HOST',
       help: 'Address of this machine that processes of others reach its own at (default 127.0.0.1)',
     },
+    claim: { type: 'boolean', help: 'On a cluster: this app is the one whose data is there, with another secret' },
     json: jsonLines,
   },
   words: [0, 64],
@@ -105,7 +106,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
   const services = await inspectFiles(files, settings.services);
   checkScale(settings, services);
   const cluster = settings.engine.value === 'embedded' ? undefined : settings.engine.value;
-  if (cluster) await checkCluster(cluster, settings.secret ?? data.secret);
+  if (cluster) await checkCluster(cluster, settings.secret ?? data.secret, invocation.flags.claim === true);
   const records = openRecordFiles(`${data.path}/records`);
   const adoption = adoptable(former);
   const doors = await chooseDoors(settings, adoption);
@@ -242,13 +243,13 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
 }
 
 /** Opens it once with all checks, so that what it lacks is said before anything starts. @throws CONFIG, UNSUPPORTED, UNAVAILABLE */
-async function checkCluster(address: string, secret: string): Promise<void> {
+async function checkCluster(address: string, secret: string, claims: boolean): Promise<void> {
   const { openNatsEngine } = await import('../log/nats-engine.ts');
   const { logger } = systemHost({ id: 'supervisor', write: () => {}, level: 'silent' });
   const engine = await openNatsEngine({ address, name: 'tandem up', clock: systemClock, random: systemRandom, logger });
   try {
     await checkRestored(engine, systemClock.monotonic() + limits.engineTimeoutMs);
-    await claimIdentity(engine, parseNatsAddress(address).app, secret, systemClock);
+    await claimIdentity(engine, parseNatsAddress(address).app, secret, claims, systemClock);
   } finally {
     await engine.close();
   }

@@ -58,8 +58,8 @@ export interface DeadLetterOptions {
 export interface RedriveOptions extends DeadLetterOptions {
   /** Oldest first of each partition; default all that are there when it begins. */
   readonly limit?: number;
-  /** Lets the key of a parked letter go on, if this letter still holds it. */
-  readonly resume: (form: ResumeForm) => Promise<void>;
+  /** Lets the key of a parked letter go on; false when this letter does not hold it any more. */
+  readonly resume: (form: ResumeForm) => Promise<boolean>;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -107,14 +107,13 @@ export async function redrive(options: RedriveOptions): Promise<number> {
   const { log, clock, random, deadline, limit = Number.POSITIVE_INFINITY } = options;
   const writers = new Map<string, TopicWriter>();
   let sent = 0;
-  const send = async ({ log: from, letter, source, number }: StoredLetter): Promise<void> => {
+  const send = async ({ log: from, letter, source, number }: StoredLetter): Promise<boolean> => {
     if (letter.parked !== undefined) {
-      await options.resume({
+      return options.resume({
         subscription: options.subscription,
         key: letter.parked,
         dead: { source: letter.source, number: letter.number },
       });
-      return;
     }
     if (!('event' in letter)) {
       throw new TandemError('UNSUPPORTED', `the letter of ${letter.source} ${letter.number} does not hold its event`);
@@ -132,6 +131,7 @@ export async function redrive(options: RedriveOptions): Promise<number> {
       only: letter.subscription,
     };
     await writer.send(encodeEvent(event), deadline);
+    return true;
   };
   try {
     let previous: StoredLetter | undefined;
@@ -140,9 +140,8 @@ export async function redrive(options: RedriveOptions): Promise<number> {
     for await (const stored of readDeadLetters(options)) {
       if (previous && previous.log !== stored.log) await drop(previous);
       if (sent >= limit) break;
-      await send(stored);
+      if (await send(stored)) sent++;
       previous = stored;
-      sent++;
     }
     if (previous) await drop(previous);
     return sent;

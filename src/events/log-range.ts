@@ -31,7 +31,7 @@ export async function positionAt({ log, topicLog, deadline }: RangeOptions, atMs
   return tail + 1;
 }
 
-/** Position from which on at most `bytes` are kept. */
+/** Position from which on at most `bytes` are kept; the newest event is, whatever its size. */
 export async function positionOfLast({ log, topicLog, deadline }: RangeOptions, bytes: number): Promise<number> {
   const info = await log.info(topicLog, { deadline });
   let over = info.bytes - bytes;
@@ -45,5 +45,5 @@ export async function positionOfLast({ log, topicLog, deadline }: RangeOptions, 
       next = position + 1;
     }
   }
-  return next;
+  return Math.min(next, Math.max(info.first, info.tail));
 }

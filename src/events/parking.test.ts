@@ -47,7 +47,7 @@ const redriveAll = (cluster: Cluster): Promise<number> =>
       ...letterOptions(cluster),
       clock: cluster.clock,
       random: cluster.random,
-      resume: async (form: ResumeForm) => void (await ask(cluster, '$event.resume', form)),
+      resume: async (form: ResumeForm) => (await ask(cluster, '$event.resume', form)) as boolean,
     }),
   );
 
