@@ -9,6 +9,7 @@ import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Engine } from '../log/engine.ts';
 import { askToHold } from '../log/hold.ts';
+import { restoreLog } from '../log/restore-note.ts';
 
 export interface CutLog {
   readonly name: string;
@@ -72,6 +73,3 @@ function areOne(before: readonly CutLog[], after: readonly CutLog[], ownEntries:
 export function isPrivate(name: string): boolean {
   return name.startsWith('supervisor/') || name === 'app' || name === restoreLog;
 }
-
-/** Notes a restore's begin and end, so that half of one is never taken for whole. */
-export const restoreLog = 'restore';

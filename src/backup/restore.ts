@@ -6,9 +6,11 @@
 import type { Clock } from '../core/clock.ts';
 import type { Disk } from '../core/disk.ts';
 import { TandemError } from '../core/errors.ts';
+import type { Random } from '../core/random.ts';
 import type { Engine } from '../log/engine.ts';
+import { encodeNote, type RestoreNote, readNote, restoreLog } from '../log/restore-note.ts';
 import { readBackup } from './backup-file.ts';
-import { isPrivate, restoreLog } from './cut.ts';
+import { isPrivate } from './cut.ts';
 import type { BackupSummary } from './take.ts';
 
 export interface RestoreOptions {
@@ -16,6 +18,7 @@ export interface RestoreOptions {
   readonly disk: Disk;
   readonly path: string;
   readonly clock: Clock;
+  readonly random: Random;
   readonly tell?: (done: { readonly logs: number; readonly of: number; readonly bytes: number }) => void;
 }
 
@@ -43,12 +46,20 @@ export async function inspectBackup(disk: Disk, path: string): Promise<BackupSum
 }
 
 /** @throws CONFLICT when the engine has data, or as `readBackup`: then nothing was written. */
-export async function restoreBackup({ engine, disk, path, clock, tell }: RestoreOptions): Promise<BackupSummary> {
+export async function restoreBackup({
+  engine,
+  disk,
+  path,
+  clock,
+  random,
+  tell,
+}: RestoreOptions): Promise<BackupSummary> {
   const summary = await inspectBackup(disk, path);
   const at = (): { deadline: number } => ({ deadline: clock.monotonic() + stepTimeoutMs });
   const there = (await engine.log.list('', at())).filter(name => name === restoreLog || !isPrivate(name));
   if (there.length > 0) throw notEmpty(there);
-  await note(engine, 0, 'begun', at());
+  const id = random.id();
+  const noted = await note(engine, 0, { id, done: false }, at());
   let log = { name: '', tail: 0 };
   let logs = 0;
   let done = 0;
@@ -77,31 +88,28 @@ export async function restoreBackup({ engine, disk, path, clock, tell }: Restore
     } else if (frame.kind === 'end') await putBlob();
     tell?.({ logs, of: summary.logs, bytes: done });
   }
-  await note(engine, 1, 'done', at());
+  await note(engine, noted, { id, done: true }, at());
   return summary;
 }
 
 /** @throws CONFIG when a restore into this engine did not come to its end. */
-export async function checkRestored(engine: Engine, deadline: number): Promise<void> {
-  let tail: number;
-  try {
-    ({ tail } = await engine.log.info(restoreLog, { deadline }));
-  } catch (cause) {
-    if (TandemError.from(cause).code === 'NOT_FOUND') return;
-    throw cause;
-  }
-  if (tail >= 2) return;
+export async function checkRestored(engine: Engine, clock: Clock): Promise<void> {
+  if ((await readNote(engine, clock, stepTimeoutMs))?.done !== false) return;
   throw new TandemError(
     'CONFIG',
     'a restore into this engine did not come to its end, so data is missing: remove what it wrote (its streams, or its directory), and restore again',
   );
 }
 
-async function note(engine: Engine, expected: number, what: string, at: { deadline: number }): Promise<void> {
-  const result = await engine.log.append(restoreLog, expected, [Buffer.from(what)], at);
-  if (result.kind === 'appended') return;
+/** Answers its position. */
+async function note(engine: Engine, after: number, said: RestoreNote, at: { deadline: number }): Promise<number> {
+  const result = await engine.log.append(restoreLog, after, [encodeNote(said)], at);
+  if (result.kind === 'appended') return result.position;
   if (result.kind === 'conflict') throw notEmpty([restoreLog]);
-  throw new TandemError('UNAVAILABLE', `the engine did not say that it has noted the restore as ${what}`);
+  throw new TandemError(
+    'UNAVAILABLE',
+    'the engine did not say whether it has noted the restore; begin anew, in an empty one',
+  );
 }
 
 function notEmpty(logs: readonly string[]): TandemError {

@@ -9,7 +9,9 @@ import { decodeEvent } from '../events/event.ts';
 import type { DumpedEntry } from '../log/repair.ts';
 import { unpack } from '../replication/codec.ts';
 import { chainHash, type LogEntry } from '../replication/entry.ts';
+import { labelOf, renewed } from '../replication/incarnation.ts';
 import { entryIn, partAt } from '../replication/large-entries.ts';
+import type { Head } from '../replication/store.ts';
 
 export interface LogFinding {
   readonly log: string;
@@ -95,6 +97,7 @@ async function checkState(
 ): Promise<void> {
   let known = new Set<string>();
   let label = log;
+  let identity: Pick<Head, 'incarnation' | 'medium' | 'renewals'> = { incarnation: '' };
   let isSealed = false;
   let parent: string | undefined;
   let time = 0;
@@ -125,12 +128,14 @@ async function checkState(
     parent = chainHash(body);
     if (entry.genesis) {
       const { incarnation, predecessor } = entry.genesis;
-      label = `${log}#${incarnation}`;
+      identity = { incarnation };
       const before = predecessor && sealed.get(predecessor.label);
       if (before) known = new Set(before.known);
       if (before && (before.position !== predecessor.position || before.hash !== predecessor.hash))
         find(position, `it does not go on from where ${predecessor.label} was sealed`);
     }
+    if (entry.medium !== undefined) identity = { ...identity, ...renewed(identity, position, entry.medium) };
+    if (identity.incarnation !== '') label = labelOf(log, identity);
     isSealed = entry.seal !== undefined;
     if (isSealed) sealed.set(label, { position, hash: parent, known });
     for (const [table, key, value] of entry.writes) {

@@ -5,6 +5,7 @@ import { restoreBackup } from '../backup/restore.ts';
 import type { BackupSummary } from '../backup/take.ts';
 import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
+import { systemRandom } from '../core/random.ts';
 import { openEmbeddedEngine } from '../log/embedded-engine.ts';
 import type { Engine } from '../log/engine.ts';
 import { nodeDisk } from '../log/node-disk.ts';
@@ -41,6 +42,7 @@ async function restore(invocation: Invocation): Promise<number> {
       disk: nodeDisk,
       path,
       clock: systemClock,
+      random: systemRandom,
       ...(tell ? { tell: tell.tell } : {}),
     });
     tell?.end();

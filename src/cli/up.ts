@@ -6,7 +6,6 @@ import { systemHost } from '../app/host.ts';
 import { checkRestored } from '../backup/restore.ts';
 import { every, systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import { limits } from '../core/limits.ts';
 import { secretText, systemRandom } from '../core/random.ts';
 import { hidden, parseNatsAddress } from '../log/nats-address.ts';
 import { nodeSpawner } from '../recovery/node-spawner.ts';
@@ -248,7 +247,7 @@ async function checkCluster(address: string, secret: string, claims: boolean): P
   const { logger } = systemHost({ id: 'supervisor', write: () => {}, level: 'silent' });
   const engine = await openNatsEngine({ address, name: 'tandem up', clock: systemClock, random: systemRandom, logger });
   try {
-    await checkRestored(engine, systemClock.monotonic() + limits.engineTimeoutMs);
+    await checkRestored(engine, systemClock);
     await claimIdentity(engine, parseNatsAddress(address).app, secret, claims, systemClock);
   } finally {
     await engine.close();

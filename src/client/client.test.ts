@@ -69,6 +69,24 @@ test('what parallel calls have seen is all carried by the next', () =>
     },
   ));
 
+test('a session that is over is told once, and the next call begins a new one', () =>
+  within(
+    (_service, _method, input, options) => {
+      const { n } = input as { n: number };
+      if (n === 2) throw new TandemError('LOG_LOST', 'gone', { details: { session: 'over' } });
+      if (n === 3) return options.session.toForm()?.positions.length ?? 0;
+      advance(options, 'state/stock/1', 5);
+      return n;
+    },
+    async url => {
+      const calls = createClient({ url }).call<typeof stock>('stock');
+      await calls.count({ n: 1 });
+      assert.equal(await calls.count({ n: 3 }), 1);
+      await assert.rejects(calls.count({ n: 2 }), { code: 'LOG_LOST' });
+      assert.equal(await calls.count({ n: 3 }), 0);
+    },
+  ));
+
 test('a lost connection is tried once more with the same key, and says that it is a repeat', () =>
   within(
     () => 3,

@@ -20,10 +20,11 @@ export class SessionTokens {
     return newest;
   }
 
-  /** @param token of the answer to a request that carried `sent`; null when it had nothing new. */
+  /** @param token of the answer to a request that carried `sent`; null when it had nothing new, empty when what they say is gone for good. */
   take(sent: readonly string[], token: string | null): void {
     if (token === null) return;
     this.#tokens = this.#tokens.filter(known => known !== token && !sent.includes(known));
+    if (token === '') return;
     this.#tokens.push(token);
   }
 }

@@ -22,6 +22,8 @@ export interface Disk {
   /** Names in a directory; empty when there is none. */
   list(directory: string): Promise<string[]>;
   makeDirectory(path: string): Promise<void>;
+  /** What a file has and no copy of it, and keeps while it is renamed and across starts; undefined where nothing is known. */
+  place?(path: string): Promise<string | undefined>;
   rename(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;
   /** Makes creations, renames and removals in a directory durable. */

@@ -29,7 +29,7 @@ function outbox(model: ReturnType<typeof engineModel>, clock: ReturnType<typeof 
   const open = (own = clock.process()) => ({
     own,
     relay: new Relay({
-      source: 'state/shop/0#i',
+      source: () => 'state/shop/0#i',
       log: model.connect(own).log,
       async *emitted(from: number, signal: AbortSignal): AsyncGenerator<EmittedBatch> {
         for (let next = from; !signal.aborted; ) {

@@ -15,8 +15,8 @@ import { topicLog } from './publisher.ts';
 import { TopicWriter } from './topic-writer.ts';
 
 export interface RelayOptions {
-  /** Names the state log; the source of all that it emits. */
-  readonly source: string;
+  /** Names the state log, as it was called when the entry at a position was written: the source of what that emitted. */
+  readonly source: (position: number) => string;
   readonly log: Log;
   readonly emitted: (from: number, signal: AbortSignal) => AsyncIterable<EmittedBatch>;
   readonly loadPosition: () => Promise<number>;
@@ -66,7 +66,7 @@ export class Relay {
       } catch (cause) {
         if (signal.aborted) return;
         const { code, message } = TandemError.from(cause);
-        const record = { source, code, message, failures: this.#failures + 1 };
+        const record = { source: source(Number.POSITIVE_INFINITY), code, message, failures: this.#failures + 1 };
         if (code === 'CORRUPT' || code === 'NOT_FOUND') logger.error('relaying events is stopped by its log', record);
         else logger.warn('relaying events failed; trying again', record);
       }
@@ -135,7 +135,7 @@ export class Relay {
     const results = await Promise.allSettled(
       events.map(event => {
         const body = encodeEvent({
-          source,
+          source: source(event.position),
           number: numberOf(event.position, event.index),
           key: event.key,
           body: event.body,

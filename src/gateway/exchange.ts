@@ -410,12 +410,18 @@ class Answer {
       return;
     }
     const wait = retryAfterSeconds(thrown);
-    this.send(
-      problem.status,
-      problemType,
-      JSON.stringify(problem),
-      wait === undefined ? none : ['retry-after', String(wait)],
-    );
+    this.send(problem.status, problemType, JSON.stringify(problem), [
+      ...(wait === undefined ? none : ['retry-after', String(wait)]),
+      ...this.#endOfSession(thrown),
+    ]);
+  }
+
+  /** What it has seen is gone: its next request begins a new one, having been told. */
+  #endOfSession(thrown: unknown): readonly string[] {
+    const { code, details } = TandemError.from(thrown);
+    if (code !== 'LOG_LOST' || details?.['session'] !== 'over') return none;
+    const cookie = ['set-cookie', `${headers.headerNames.session}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0`];
+    return [headers.headerNames.session, '', ...(this.cookies ? cookie : none)];
   }
 
   /** 204 for OPTIONS, else 405; both name the verbs that there are. */

@@ -167,6 +167,32 @@ test('a session comes back as header and cookie, and is merged from both', async
   );
 });
 
+test('a session of which something is gone ends with the error that says so, for header and cookie', async () => {
+  await within(
+    () => {
+      throw new TandemError('LOG_LOST', 'gone', { details: { session: 'over' } });
+    },
+    async (_gateway, url) => {
+      const cookie = await fetch(`${url}/stock/a`, { headers: { cookie: 'tandem-session=1.x.y' } });
+      assert.equal(cookie.status, 503);
+      assert.equal(cookie.headers.get('tandem-session'), '');
+      assert.match(cookie.headers.get('set-cookie') ?? '', /^tandem-session=; .*Max-Age=0$/);
+      const header = await fetch(`${url}/stock/a`, { headers: { 'tandem-session': '1.x.y' } });
+      assert.equal(header.headers.get('tandem-session'), '');
+      assert.equal(header.headers.get('set-cookie'), null);
+    },
+  );
+  await within(
+    () => {
+      throw new TandemError('LOG_LOST', 'a log is gone');
+    },
+    async (_gateway, url) => {
+      const answer = await fetch(`${url}/stock/a`, { headers: { cookie: 'tandem-session=1.x.y' } });
+      assert.equal(answer.headers.get('set-cookie'), null, 'a log that is lost is no end of a session');
+    },
+  );
+});
+
 test('a session that someone changed counts as one that has forgotten everything', async () => {
   let overflowed: boolean | undefined;
   await within(

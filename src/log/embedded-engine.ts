@@ -32,6 +32,11 @@ export async function openEmbeddedEngine(options: EmbeddedEngineOptions): Promis
   const lock = await disk.lock(directory);
   try {
     const metadata = await openMetadata(options);
+    if (metadata.copied)
+      options.logger.warn(
+        'the data is a copy: it was moved to another disk, or put back from a copy that may be older; clients that have seen what is not in it are told so',
+        { directory },
+      );
     const recovered = await recover(disk, segmentsDirectory);
     if (recovered.cut > 0)
       options.logger.warn('a write that was cut short is cut off; nothing in it was acknowledged', {

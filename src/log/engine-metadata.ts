@@ -1,6 +1,7 @@
 /**
  * `engine.json`: the format of the directory and its incarnation. The incarnation says "everything acknowledged is still
- * here"; it changes when that cannot be proven: after a repair, or with `os` durability after another boot.
+ * here"; it changes when that cannot be proven: after a repair, with `os` durability after another boot, or when the file is a
+ * copy of the one that was written here: then the directory was moved over a copy, or put back from one that may be older.
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,6 +16,8 @@ interface Metadata {
   readonly incarnation: string;
   /** Of the machine's boot, where the page cache was trusted. */
   readonly bootId: string | undefined;
+  /** Of this file, where the disk tells it from a copy. */
+  readonly place?: string | undefined;
 }
 
 export interface MetadataOptions {
@@ -25,7 +28,7 @@ export interface MetadataOptions {
 }
 
 /** @throws CONFIG when the directory is of a newer format or cannot be written; CORRUPT when the file is not readable. */
-export async function openMetadata(options: MetadataOptions): Promise<Metadata> {
+export async function openMetadata(options: MetadataOptions): Promise<Metadata & { readonly copied: boolean }> {
   const { directory, disk, random, durability } = options;
   const path = join(directory, 'engine.json');
   const known = (await disk.list(directory)).includes('engine.json')
@@ -38,15 +41,16 @@ export async function openMetadata(options: MetadataOptions): Promise<Metadata> 
       `${directory} has data of format ${known.format}, this Tandem reads up to ${directoryFormat}; use the version that wrote it, or newer`,
     );
   }
-  const trusted = known && (known.bootId === undefined || known.bootId === bootId);
+  const place = known && (await disk.place?.(path));
+  const copied = known?.place !== undefined && place !== undefined && known.place !== place;
+  const trusted = known && !copied && (known.bootId === undefined || known.bootId === bootId);
   const metadata: Metadata = {
     format: directoryFormat,
     incarnation: trusted ? known.incarnation : random.id(),
     bootId,
   };
-  if (!known || known.incarnation !== metadata.incarnation || known.bootId !== bootId)
-    await saveMetadata(disk, directory, metadata);
-  return metadata;
+  if (!trusted || known.bootId !== bootId || known.place !== place) await saveMetadata(disk, directory, metadata);
+  return { ...metadata, copied };
 }
 
 export async function saveMetadata(disk: Disk, directory: string, metadata: Metadata): Promise<void> {
@@ -55,7 +59,8 @@ export async function saveMetadata(disk: Disk, directory: string, metadata: Meta
     const file = await disk.open(beside, { create: true });
     try {
       await file.truncate(0);
-      await file.write(0, Buffer.from(`${JSON.stringify(metadata, undefined, 2)}\n`));
+      const placed: Metadata = { ...metadata, place: await disk.place?.(beside) };
+      await file.write(0, Buffer.from(`${JSON.stringify(placed, undefined, 2)}\n`));
       await file.sync();
     } finally {
       await file.close();

@@ -68,6 +68,10 @@ export const nodeDisk: Disk = {
     }
   },
   makeDirectory: async path => void (await mkdir(path, { recursive: true })),
+  async place(path) {
+    const { ino, birthtimeNs } = await stat(path, { bigint: true });
+    return `${ino}.${birthtimeNs}`;
+  },
   rename,
   remove: path => rm(path, { force: true }),
   async syncDirectory(path) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -217,6 +217,31 @@ test('a directory that another process has open is refused', () =>
     await new Promise(done => child.once('close', done));
     assert.match(printed, /^CONFLICT .*in use by process \d+; stop it, or choose another with --data/);
     await engine.close();
+  }));
+
+test('a directory that is a copy of another, or was put back from one, has another incarnation; a renamed one has not', () =>
+  folder(async parent => {
+    const at = (name: string): string => join(parent, name);
+    const incarnationOf = async (name: string): Promise<string> => {
+      const engine = await open(at(name));
+      const { incarnation } = await engine.log.info('log-0', soon);
+      await engine.close();
+      return incarnation;
+    };
+    const engine = await open(at('data'));
+    await fill(engine, 3);
+    await engine.close();
+    const own = await incarnationOf('data');
+    cpSync(at('data'), at('kept'), { recursive: true });
+    renameSync(at('data'), at('renamed'));
+    assert.equal(await incarnationOf('renamed'), own);
+    cpSync(at('kept'), at('data'), { recursive: true });
+    const copied = await incarnationOf('data');
+    assert.notEqual(copied, own);
+    assert.equal(await incarnationOf('data'), copied, 'once');
+    rmSync(join(at('renamed'), 'engine.json'));
+    cpSync(join(at('kept'), 'engine.json'), join(at('renamed'), 'engine.json'));
+    assert.notEqual(await incarnationOf('renamed'), own, 'put back over itself');
   }));
 
 test('a directory of a newer format is refused and left alone', () =>

@@ -55,8 +55,10 @@ export interface LogEntry {
   readonly epoch: number;
   readonly time: number;
   readonly genesis?: Genesis | undefined;
-  /** The author becomes the writer, with the entry's epoch. */
+  /** The author becomes the writer, with the entry's epoch; nobody, where it names no author. */
   readonly claims?: boolean | undefined;
+  /** Of a claim: where the log is kept (incarnation.ts). */
+  readonly medium?: string | undefined;
   /** The writer steps down in favour of this instance (may be empty). */
   readonly resignsTo?: string | undefined;
   readonly seal?: Seal | undefined;
@@ -75,7 +77,7 @@ export function encodeEntry(entry: LogEntry): Uint8Array {
     entry.epoch,
     entry.time,
     genesis ? [genesis.incarnation, genesis.service, genesis.partition, genesis.partitions] : null,
-    entry.claims ?? false,
+    entry.claims ? (entry.medium ?? true) : false,
     entry.resignsTo ?? null,
     entry.writes.map(([table, key, value]) => [table, key, value ?? null]),
     entry.emitted.map(event => [event.topic, event.partitions, event.key, event.body, event.traceparent ?? null]),
@@ -103,7 +105,7 @@ export function decodeEntry(bytes: Uint8Array): LogEntry {
     number,
     number,
     [string, string, number, number] | null,
-    boolean,
+    boolean | string,
     string | null,
     [string, string, Uint8Array | null][],
     [string, number, string, Uint8Array, string | null][],
@@ -126,7 +128,8 @@ export function decodeEntry(bytes: Uint8Array): LogEntry {
             : undefined,
         }
       : undefined,
-    claims,
+    claims: claims !== false,
+    medium: typeof claims === 'string' ? claims : undefined,
     resignsTo: resignsTo ?? undefined,
     seal: seal ? { incarnations: seal } : undefined,
     writes: writes.map(([table, key, value]) => [table, key, value ?? undefined] as const),

@@ -1,5 +1,6 @@
 /** What a run of entries does to a copy: its rows' changes, and who and when it is afterwards. Pure. */
 import type { LogEntry } from './entry.ts';
+import { renewed } from './incarnation.ts';
 import type { Head, Write } from './store.ts';
 
 export interface Applied {
@@ -14,7 +15,7 @@ export function nextHead(
   hash: string,
   hashPosition: number,
 ): { writes: Write[]; head: Omit<Head, 'digest'> } {
-  let { position, incarnation, epoch, writer, heir, time, ancestors, sealedAt, sealed } = head;
+  let { position, incarnation, epoch, writer, heir, time, ancestors, sealedAt, sealed, medium, renewals } = head;
   const writes: Write[] = [];
   for (const { position: at, entry } of batch) {
     position = at;
@@ -23,6 +24,8 @@ export function nextHead(
     if (entry.genesis) {
       const { predecessor } = entry.genesis;
       incarnation = entry.genesis.incarnation;
+      medium = undefined;
+      renewals = undefined;
       if (predecessor) {
         ancestors = [predecessor.label, ...predecessor.ancestors];
         sealedAt = predecessor.position;
@@ -33,12 +36,18 @@ export function nextHead(
       epoch = entry.epoch;
       writer = entry.author;
       heir = '';
+      if (entry.medium !== undefined) ({ medium, renewals } = renewed({ medium, renewals }, at, entry.medium));
     } else if (entry.resignsTo !== undefined && entry.author === writer) {
       writer = '';
       heir = entry.resignsTo;
     }
   }
   const next = { position, hash, hashPosition, time, incarnation, epoch, writer, heir };
-  if (!ancestors && !sealed) return { writes, head: next };
-  return { writes, head: { ...next, ...(ancestors ? { ancestors, sealedAt } : {}), ...(sealed ? { sealed } : {}) } };
+  const more = {
+    ...(medium === undefined ? {} : { medium }),
+    ...(renewals ? { renewals } : {}),
+    ...(ancestors ? { ancestors, sealedAt } : {}),
+    ...(sealed ? { sealed } : {}),
+  };
+  return { writes, head: { ...next, ...more } };
 }

@@ -5,6 +5,7 @@
  */
 import { TandemError } from '../core/errors.ts';
 import type { Predecessor } from './entry.ts';
+import { ancestorsOf, labelOf } from './incarnation.ts';
 import {
   type Capture,
   emptyHead,
@@ -95,6 +96,6 @@ export function beganAs(log: string, origin: Origin, head: Head, named: Predeces
 }
 
 /** Where a log goes on from that has this head, as the genesis says it. */
-export function predecessorOf(log: string, { incarnation, position, hash, ancestors = [] }: Head): Predecessor {
-  return { label: `${log}#${incarnation}`, position, hash, ancestors };
+export function predecessorOf(log: string, head: Head): Predecessor {
+  return { label: labelOf(log, head), position: head.position, hash: head.hash, ancestors: ancestorsOf(log, head) };
 }

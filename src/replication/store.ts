@@ -3,6 +3,7 @@
  * position, chain hash and digest together or not at all; nothing is synced, because everything can be rebuilt.
  */
 import { TandemError } from '../core/errors.ts';
+import type { Renewal } from './incarnation.ts';
 
 /** A store could not take a change and is as it was. Worth trying again: what it lacks, mostly room on its disk, may come back. */
 export class StoreError extends TandemError {
@@ -25,6 +26,9 @@ export interface Head {
   readonly time: number;
   /** The log's identity, from its genesis entry. */
   readonly incarnation: string;
+  /** Where its last claim said that the log is kept, and where that was another place than before (incarnation.ts). */
+  readonly medium?: string | undefined;
+  readonly renewals?: readonly Renewal[] | undefined;
   /** Epoch and the instance that the log names as writer; empty after a resignation. */
   readonly epoch: number;
   readonly writer: string;
@@ -32,7 +36,7 @@ export interface Head {
   readonly heir: string;
   /** Set by the log's last entry: incarnations of the logs that go on from it. Nothing is applied after it (rule 23). */
   readonly sealed?: readonly [lower: string, upper: string] | undefined;
-  /** Labels of the sealed logs that this one goes on from, the newest first. */
+  /** Labels of the sealed logs that this one goes on from, the newest first; `label@position` counts below that position alone. */
   readonly ancestors?: readonly string[] | undefined;
   /** Where the newest of them was sealed. */
   readonly sealedAt?: number | undefined;

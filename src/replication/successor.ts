@@ -8,6 +8,7 @@ import { backoffMs, type Random } from '../core/random.ts';
 import type { Engine, Entry } from '../log/engine.ts';
 import { encodeEntry } from './entry.ts';
 import { firstEntries, says } from './genesis.ts';
+import { restoreAlone } from './incarnation.ts';
 import { lost, trimmed } from './lost-log.ts';
 import { type Origin, OriginStore, predecessorOf } from './origin.ts';
 import type { Head, ReplicaStore } from './store.ts';
@@ -94,6 +95,7 @@ async function begin(options: SuccessorOptions, before: Before, left: readonly E
     time: head.time,
     // Who sealed is where both successors are ready first.
     claims: head.writer !== '',
+    medium: restoreAlone(head.medium),
     genesis: {
       incarnation: head.sealed![origin.side],
       service,

@@ -470,6 +470,10 @@ class OpenKeyspace implements Keyspace {
     return this.#mine(partition).label;
   }
 
+  sourceAt(partition: number, position: number): string {
+    return this.#mine(partition).labelAt(position);
+  }
+
   #mine(partition: number): Partition {
     const held = this.#held.get(partition);
     if (held) return held;

@@ -2,6 +2,7 @@
 import { TandemError } from '../core/errors.ts';
 import type { Gauge } from '../core/meter.ts';
 import { unpack } from '../replication/codec.ts';
+import { labelAt, labelOf } from '../replication/incarnation.ts';
 import type { LargeEntries } from '../replication/large-entries.ts';
 import type { Origin } from '../replication/origin.ts';
 import type { Applied } from '../replication/replica.ts';
@@ -134,9 +135,13 @@ export class Partition {
   get writing(): boolean {
     return this.#writing;
   }
-  /** Name of the log with its identity, as sessions and outbox stamps carry it: a re-created log is another one. */
+  /** As sessions carry it. */
   get label(): string {
-    return `${this.replica.log}#${this.replica.head.incarnation}`;
+    return labelOf(this.replica.log, this.replica.head);
+  }
+  /** That of an entry when it was written. */
+  labelAt(position: number): string {
+    return labelAt(this.replica.log, this.replica.head, position);
   }
 
   /** Rule 9: where a barrier is a read the engine answers it, elsewhere the writer's next entry does, or at worst one of our own. */

@@ -306,6 +306,7 @@ export class Pipeline {
       epoch: group.claims ? head.epoch + 1 : head.epoch,
       time: group.time,
       claims: group.claims,
+      medium: group.claims ? replica.medium : undefined,
       resignsTo: group.resignsTo,
       seal: group.seal,
       writes: group.writes(),

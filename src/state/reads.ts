@@ -5,6 +5,7 @@
 import type { Session } from '../calling/session.ts';
 import type { Consistency } from '../contract/method.ts';
 import { TandemError } from '../core/errors.ts';
+import { formerLabels, readAncestor } from '../replication/incarnation.ts';
 import type { Partition } from './partition.ts';
 
 /** Waits until the replica may answer at this level; undefined when it may at once. */
@@ -49,20 +50,28 @@ async function untilSession(
   if (successors && sawAny(session, replica.log, successors)) await replica.until(Infinity, deadline, signal);
   const label = partition.label;
   const position = session.position(label);
+  if (position === 0 || replica.head.renewals) checkPast(partition, session);
   if (position > 0) return untilSeen(partition, position, deadline, signal);
-  for (const own of [label, ...(replica.head.ancestors ?? [])]) {
-    const prefix = own.slice(0, own.indexOf('#') + 1);
-    for (const log of session.logs()) {
-      // What it saw of a log that this one goes on from is all here.
-      if (!log.startsWith(prefix) || log === own) continue;
-      throw new TandemError(
-        'LOG_LOST',
-        `this session saw ${log}, but the log is now ${own}: begin a new session, and find out what was lost`,
-      );
-    }
-  }
   // What a full session forgot may have been this log.
   if (session.overflowed) return untilStrong(partition, deadline, signal);
+}
+
+/** @throws LOG_LOST when the session saw what is neither in this log nor in those that it goes on from. */
+function checkPast({ label, replica }: Partition, session: Session): void {
+  const { log, head } = replica;
+  const past = [[label, Number.POSITIVE_INFINITY] as const, ...formerLabels(log, head)];
+  for (const ancestor of head.ancestors ?? []) past.push(readAncestor(ancestor));
+  const folders = new Set(past.map(([own]) => own.slice(0, own.indexOf('#') + 1)));
+  for (const seen of session.logs()) {
+    if (!folders.has(seen.slice(0, seen.indexOf('#') + 1))) continue;
+    const goneFrom = past.find(([own]) => own === seen)?.[1] ?? 0;
+    if (session.position(seen) < goneFrom) continue;
+    throw new TandemError(
+      'LOG_LOST',
+      `this session saw ${seen} up to ${session.position(seen)}, which is gone: the log is now ${label}, as after a restore. Begin a new session, and find out what was lost`,
+      { details: { session: 'over' } },
+    );
+  }
 }
 
 function sawAny(session: Session, log: string, numbers: readonly number[]): boolean {
