@@ -120,7 +120,7 @@ export function openEvents(options: EventsOptions): Events {
 
   const openRelay = (partition: number): Relay =>
     new Relay({
-      source: position => keyspace.sourceAt(partition, position),
+      source: position => keyspace.logOf(partition, position),
       log: engine.log,
       emitted: (from, signal) => keyspace.emitted(partition, from, signal),
       loadPosition: async () => (keyspace.system(partition).get('$relay', 'position') as number | undefined) ?? 0,

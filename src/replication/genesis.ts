@@ -1,9 +1,10 @@
 /** The first entry of a partition's log, which says whose it is (data core, rule 20): made, found and checked. */
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
+import type { Random } from '../core/random.ts';
 import type { Engine, Entry } from '../log/engine.ts';
 import { decodeEntry, encodeEntry, type Genesis, type LogEntry } from './entry.ts';
-import { recreated, wrongPartitions } from './lost-log.ts';
+import { lost, recreated, wrongPartitions } from './lost-log.ts';
 import { beganAs, type Origin } from './origin.ts';
 import type { Head } from './store.ts';
 
@@ -12,6 +13,28 @@ const readBytes = 1_048_576;
 /** That of a log which goes on from no other. */
 export function genesisEntry(genesis: Genesis, author: string, time: number): Uint8Array {
   return encodeEntry({ parent: '', author, epoch: 0, time, genesis, writes: [], emitted: [] });
+}
+
+export interface Beginning extends LogReader, Omit<Genesis, 'incarnation' | 'predecessor'> {
+  readonly instance: string;
+  readonly random: Random;
+  /** Whether some other member says that it has entries of this log. */
+  readonly knownElsewhere: () => boolean;
+}
+
+/** Begins a log that has no more than barriers up to `position`, unless another was faster. Answers its tail. */
+export async function beginLog(beginning: Beginning, position: number): Promise<number> {
+  const { engine, log, service, partition, partitions, instance, clock, random, engineTimeoutMs } = beginning;
+  if (beginning.knownElsewhere()) {
+    const tail = await tailOf(beginning);
+    if (tail > position) return tail;
+    throw lost(log, tail, position);
+  }
+  const body = genesisEntry({ incarnation: random.id(), service, partition, partitions }, instance, clock.now());
+  const result = await engine.log.append(log, position, [body], { deadline: clock.monotonic() + engineTimeoutMs });
+  if (result.kind === 'unknown')
+    throw new TandemError('UNAVAILABLE', 'the fate of a genesis entry is unknown; looking again');
+  return tailOf(beginning);
 }
 
 interface LogReader {

@@ -8,14 +8,13 @@ import { sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { backoffMs } from '../core/random.ts';
 import type { Entry } from '../log/engine.ts';
-import { readNote } from '../log/restore-note.ts';
-import { chainHash, encodeEntry, type LogEntry } from './entry.ts';
-import { checkGenesis, genesisEntry, refuseOther, tailOf } from './genesis.ts';
-import { isSameMedium, mediumOf, restoreOf } from './incarnation.ts';
+import { chainHash, type LogEntry } from './entry.ts';
+import { beginLog, checkGenesis, refuseOther, tailOf } from './genesis.ts';
 import { partAt } from './large-entries.ts';
 import { lost, recreated, trimmed } from './lost-log.ts';
 import { type Applied, nextHead } from './next-head.ts';
 import type { Origin } from './origin.ts';
+import { isOfBeforeRestore, renew } from './renewal.ts';
 import { logName, type ReplicaOptions } from './replica-options.ts';
 import { latestSnapshot } from './snapshot.ts';
 import { Staleness } from './staleness.ts';
@@ -33,8 +32,6 @@ const nothing: Omit<LogEntry, 'epoch' | 'time'> = { parent: '', author: '', writ
 /** Errors after which trying again cannot help. */
 const fatal = new Set(['LOG_LOST', 'CONFIG', 'CORRUPT', 'UNSUPPORTED']);
 const readBytes = 1_048_576;
-/** Others may look at the same time. */
-const renewTriesMax = 3;
 /** Between two reads of an engine whose replicas lag. */
 const rereadMs = 5;
 /** Longest pause between two tries of a store that takes no changes. */
@@ -57,12 +54,13 @@ export class Replica {
   /** Its store takes no changes; said already. */
   #suspended = false;
   readonly #staleness: Staleness;
-  #medium: string | undefined;
   #running: Promise<void> | undefined;
   /** The copy of the partition that this one begins as. */
   #before: Replica | undefined;
   /** To be told when it has ended. */
   readonly #endings = new Set<() => void>();
+  /** Where the log is kept, as the engine said; undefined until it was asked. */
+  medium: string | undefined;
   /** Times that this copy was thrown away because it did not fit the log. */
   rebuilds = 0;
   /** Entries that were skipped because they do not continue the chain. */
@@ -83,10 +81,6 @@ export class Replica {
   /** How far the copy of another partition is that this one begins as; undefined when it is not. */
   get beginning(): Head | undefined {
     return this.head.hash === '' ? this.#before?.head : undefined;
-  }
-  /** Where the log is kept, as the engine says; undefined until it was asked. */
-  get medium(): string | undefined {
-    return this.#medium;
   }
   /** It follows no more and will never be ready again. */
   get ended(): boolean {
@@ -227,58 +221,21 @@ export class Replica {
   /** From whatever the store holds to the log's tail, checking that both belong together. */
   async #begin(): Promise<void> {
     const { origin } = this.#options;
+    const options = { ...this.#options, log: this.log };
     if (origin && this.head.hash === '' && (await this.#goOnFrom(origin))) return;
     if (this.#stop.signal.aborted) return;
-    let tail = await this.#barrier();
+    const tail = await this.#barrier();
     if (tail < this.head.position) {
-      if (!(await this.#isOfBeforeRestore())) throw lost(this.log, tail, this.head.position);
-      this.#options.logger.warn('a copy knows more than the backup that was restored: it is thrown away', {
-        log: this.log,
-        position: this.head.position,
-        tail,
-      });
-      this.rebuilds++;
-      this.store.replace([], emptyHead);
+      if (!(await isOfBeforeRestore(options, this.head))) throw lost(this.log, tail, this.head.position);
+      this.#discard();
       return this.#begin();
     }
     await this.#checkOwnSlot();
     await this.#catchUpOrLoad(tail);
     // Only barriers so far, or nothing at all: the log has no beginning yet.
-    if (this.head.hash === '') {
-      tail = await this.#genesis();
-      await this.#catchUpOrLoad(tail);
-    }
-    await this.#renew();
-  }
-
-  /** Then what this copy has seen behind the log's end is no sign of a loss that nobody knows of. */
-  async #isOfBeforeRestore(): Promise<boolean> {
-    const { engine, clock, engineTimeoutMs } = this.#options;
-    const note = await readNote(engine, clock, engineTimeoutMs);
-    return note?.done === true && note.id !== restoreOf(this.head.medium);
-  }
-
-  /** Where the log is kept elsewhere than its last claim says, a claim for nobody says so, before anything is served (rule 20). */
-  async #renew(): Promise<void> {
-    const { engine, clock, engineTimeoutMs, logger } = this.#options;
-    for (let tries = 0; ; tries++) {
-      const { head } = this;
-      if (head.hash === '' || head.sealed) return;
-      const medium = await mediumOf(engine, this.log, clock, engineTimeoutMs);
-      this.#medium = medium;
-      if (isSameMedium(head.medium, medium)) return;
-      if (tries === renewTriesMax) this.#again('others write it while its incarnation is to change');
-      const { position, hash: parent, epoch, time } = head;
-      const body = encodeEntry({ ...nothing, parent, epoch: epoch + 1, time, claims: true, medium });
-      const result = await engine.log.append(this.log, position, [body], { deadline: this.#deadline() });
-      if (result.kind === 'unknown') this.#again('the fate of its new incarnation is unknown; looking again');
-      if (result.kind === 'appended')
-        logger.warn('a log is not on the medium that it was on: what was seen of it behind this position is gone', {
-          log: this.log,
-          position,
-        });
-      await this.#catchUpOrLoad(await this.#barrier());
-    }
+    if (this.head.hash === '') await this.#catchUpOrLoad(await beginLog(options, this.head.position));
+    const catchUp = async (): Promise<void> => this.#catchUpOrLoad(await this.#barrier());
+    this.medium = await renew(options, () => this.head, catchUp);
   }
 
   async #catchUpOrLoad(tail: number): Promise<void> {
@@ -315,22 +272,6 @@ export class Replica {
       throw this.#failure ?? new TandemError('CLOSED', `the replica of ${this.log} was closed`);
   }
 
-  async #genesis(): Promise<number> {
-    const { engine, service, partition, partitions, instance, clock, random } = this.#options;
-    const { position } = this.head;
-    if (this.#options.knownElsewhere()) {
-      const tail = await this.#barrier();
-      if (tail > position) return tail;
-      throw lost(this.log, tail, this.head.position);
-    }
-    const genesis = { incarnation: random.id(), service, partition, partitions };
-    const body = genesisEntry(genesis, instance, clock.now());
-    const result = await engine.log.append(this.log, position, [body], { deadline: this.#deadline() });
-    if (result.kind === 'unknown')
-      throw new TandemError('UNAVAILABLE', 'the fate of a genesis entry is unknown; looking again');
-    return this.#barrier();
-  }
-
   /** Compares the last entry that this copy holds with the log's (rule 20): a disagreement means that this copy is wrong. */
   async #checkOwnSlot(): Promise<void> {
     const { head } = this;
@@ -353,13 +294,17 @@ export class Replica {
       log: this.log,
       position: head.position,
     });
-    this.rebuilds++;
     if (this.#state === 'ready') this.#state = 'opening';
     this.#round.abort();
     this.#remember();
+    this.#discard();
+    if (this.#known !== '') await refuseOther({ ...this.#options, log: this.log }, this.#known);
+  }
+
+  #discard(): void {
+    this.rebuilds++;
     this.store.replace([], emptyHead);
     for (const listener of this.#replaced) listener();
-    if (this.#known !== '') await refuseOther({ ...this.#options, log: this.log }, this.#known);
   }
 
   #remember(): void {

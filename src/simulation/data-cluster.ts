@@ -291,7 +291,7 @@ function relayEvents({ keyspace, engine, clock }: DataNode, random: Random): voi
       return;
     }
     const relay = new Relay({
-      source: position => keyspace.sourceAt(partition, position),
+      source: position => keyspace.logOf(partition, position),
       log: engine.log,
       emitted: (from, signal) => keyspace.emitted(partition, from, signal),
       loadPosition: async () => stored(partition),

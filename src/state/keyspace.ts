@@ -201,10 +201,8 @@ export interface Keyspace extends Closable {
   setTrimFloor(partition: number, position: number): void;
   /** All that the partition emitted up to here is in the topics: its log may be sealed behind it. */
   relayed(partition: number, position: number): void;
-  /** Name of a partition's log with its identity, as sessions carry it. */
-  logOf(partition: number): string;
-  /** That of an entry when it was written: the source in outbox stamps. */
-  sourceAt(partition: number, position: number): string;
+  /** Name of a partition's log with its identity, as sessions carry it; that of when a position was written is the source in outbox stamps. */
+  logOf(partition: number, position?: number): string;
 
   /** Finishes what is queued and resigns every epoch; new transactions are refused with MOVED. */
   drain(deadline: number): Promise<void>;

@@ -466,11 +466,7 @@ class OpenKeyspace implements Keyspace {
     this.#held.get(partition)?.relayed(position);
   }
 
-  logOf(partition: number): string {
-    return this.#mine(partition).label;
-  }
-
-  sourceAt(partition: number, position: number): string {
+  logOf(partition: number, position: number = Number.POSITIVE_INFINITY): string {
     return this.#mine(partition).labelAt(position);
   }
 

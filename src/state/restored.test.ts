@@ -67,7 +67,7 @@ test('after a restore a session that saw what is gone is told so; one that saw w
   const [old, ...later] = events.map(({ source }) => source);
   assert.equal(new Set(later).size, 1);
   assert.notEqual(later[0], old, 'events after a restore are not taken for those that were lost');
-  assert.equal(again!.keyspace.sourceAt(0, 2), old);
+  assert.equal(again!.keyspace.logOf(0, 2), old);
 
   // The event of before the restore carries its source into its handler's session: it was kept, so it is no loss.
   const handler = new Session();
