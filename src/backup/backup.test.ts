@@ -4,12 +4,15 @@ import type { Disk } from '../core/disk.ts';
 import { seededRandom } from '../core/random.ts';
 import type { Engine } from '../log/engine.ts';
 import { holding } from '../log/hold.ts';
+import { pack } from '../replication/codec.ts';
+import { referenceFormat } from '../replication/large-entries.ts';
 import { simulatedDisk } from '../simulation/disk.ts';
 import { engineModel } from '../simulation/engine.ts';
 import { type VirtualClock, virtualClock } from '../simulation/virtual-clock.ts';
-import { type BackupFrame, readBackup } from './backup-file.ts';
+import { type BackupFrame, BackupWriter, readBackup } from './backup-file.ts';
 import { takeCut } from './cut.ts';
-import { checkRestored, inspectBackup, restoreBackup } from './restore.ts';
+import { inspectBackup } from './inspect.ts';
+import { checkRestored, restoreBackup } from './restore.ts';
 import { takeBackup } from './take.ts';
 
 const path = '/backups/app.backup';
@@ -40,7 +43,8 @@ async function filled(barrierAppends = false): Promise<Setup> {
     for (let i = 1; i <= 20; i++) await engine.log.append('state/bank/0', 'any', [bytes(`state ${i}`)], at());
     await engine.log.trim('state/bank/0', 8, at());
     await engine.log.append('topic/paid/1', 'any', [bytes('paid 1'), bytes('paid 2')], at());
-    await engine.blobs.put('snapshot/bank/0/0000000000000010/manifest', bytes('ten'), at());
+    await engine.blobs.put('snapshot/bank/0/0000000000000010/manifest', pack({ chunks: 1 }), at());
+    await engine.blobs.put('snapshot/bank/0/0000000000000010/000000', bytes('rows'), at());
     await engine.blobs.put('snapshot/bank/0/0000000000000099/manifest', bytes('of later'), at());
     await engine.blobs.put('large/state/bank/0/0000000000000012-x', new Uint8Array(3_000_000).fill(7), at());
   });
@@ -70,7 +74,11 @@ for (const barrierAppends of [false, true]) {
       Array.from({ length: 13 }, (_, i) => [i + 8, `state ${i + 8}`]),
     );
     const blobs = await clock.complete(engine.blobs.list('', at()));
-    assert.deepEqual(blobs, ['large/state/bank/0/0000000000000012-x', 'snapshot/bank/0/0000000000000010/manifest']);
+    assert.deepEqual(blobs, [
+      'large/state/bank/0/0000000000000012-x',
+      'snapshot/bank/0/0000000000000010/000000',
+      'snapshot/bank/0/0000000000000010/manifest',
+    ]);
     assert.equal((await clock.complete(engine.blobs.get(blobs[0]!, at()))).length, 3_000_000);
     await clock.complete(checkRestored(engine, clock));
   });
@@ -204,5 +212,98 @@ test('frames of a backup are read one by one, never the whole file at once', asy
   });
   assert.deepEqual(kinds.slice(0, 3), ['header', 'log', 'entries']);
   assert.equal(kinds.at(-1), 'end');
-  assert.equal(kinds.filter(kind => kind === 'piece').length, 4);
+  assert.equal(kinds.filter(kind => kind === 'piece').length, 5);
+});
+
+test('a backup of a newer format is refused with the way out', async () => {
+  const { clock, disk } = await setup();
+  await clock.complete(async () => {
+    const writer = await BackupWriter.create(disk, path);
+    await writer.write({ kind: 'header', format: 9, takenAt: 0, engine: 'later' });
+    await writer.finish();
+  });
+  await assert.rejects(clock.complete(inspectBackup(disk, path)), {
+    code: 'UNSUPPORTED',
+    message: /has format 9, this Tandem reads up to 1; use the version that wrote it, or newer/,
+  });
+});
+
+test('a backup that lacks what its logs need is not finished; one that was, and lacks it, is not restored', async () => {
+  const from = await filled();
+  const { clock, engine, disk, at } = from;
+  await clock.complete(async () => {
+    await engine.blobs.delete('snapshot/bank/0/0000000000000010/000000', at());
+  });
+  await assert.rejects(take(from), {
+    code: 'NOT_FOUND',
+    message: /no longer has a snapshot of state\/bank\/0, which begins at 8/,
+  });
+  assert.deepEqual(from.drive.files(), []);
+
+  const blob = `large/state/bank/1/${'1'.padStart(16, '0')}-x`;
+  const reference = pack([referenceFormat, '', blob, 'hash']);
+  await clock.complete(async () => {
+    await engine.blobs.put('snapshot/bank/0/0000000000000010/000000', bytes('rows'), at());
+    await engine.log.append('state/bank/1', 0, [reference], at());
+  });
+  await assert.rejects(take(from), {
+    code: 'NOT_FOUND',
+    message: /no longer has the blob 'large.*-x' that state\/bank\/1 at 1 names/,
+  });
+
+  await clock.complete(async () => {
+    const writer = await BackupWriter.create(disk, path);
+    await writer.write({ kind: 'header', format: 1, takenAt: 0, engine: 'model' });
+    await writer.write({ kind: 'log', name: 'state/bank/1', first: 1, tail: 1 });
+    await writer.write({ kind: 'entries', bodies: [reference] });
+    await writer.finish();
+  });
+  const empty = engineModel({ clock, random: seededRandom(5) }).connect(clock);
+  await assert.rejects(clock.complete(restoreBackup({ engine: empty, disk, path, clock, random: seededRandom(4) })), {
+    code: 'CORRUPT',
+    message: /lacks the blob .*Nothing was restored/,
+  });
+  assert.deepEqual(await clock.complete(empty.log.list('', at())), []);
+});
+
+test('logs of many small entries are restored through lost answers, each at its position', async () => {
+  const { clock, disk } = await setup();
+  const names = ['topic/paid/0', 'topic/paid/1'];
+  await clock.complete(async () => {
+    const writer = await BackupWriter.create(disk, path);
+    await writer.write({ kind: 'header', format: 1, takenAt: 0, engine: 'model' });
+    for (const name of names) {
+      await writer.write({ kind: 'log', name, first: 1, tail: 2400 });
+      await writer.write({
+        kind: 'entries',
+        bodies: Array.from({ length: 2400 }, (_, n) => bytes(`${name} ${n + 1}`)),
+      });
+    }
+    await writer.finish();
+  });
+  for (let seed = 1; seed <= 5; seed++) {
+    const model = engineModel({ clock, random: seededRandom(seed), lostAnswerChance: 0.2 });
+    const real = model.connect(clock);
+    const most: number[] = [];
+    const engine: Engine = {
+      ...real,
+      log: {
+        ...real.log,
+        append: (name, expected, bodies, options) => {
+          most.push(bodies.length);
+          return real.log.append(name, expected, bodies, options);
+        },
+      },
+    };
+    await clock.complete(restoreBackup({ engine, disk, path, clock, random: seededRandom(4) }));
+    assert.ok(Math.max(...most) <= 1000, 'NATS takes no more at once');
+    for (const name of names) {
+      const found = model.entries(name).map(body => Buffer.from(body).toString());
+      assert.deepEqual(
+        found,
+        Array.from({ length: 2400 }, (_, n) => `${name} ${n + 1}`),
+        `seed ${seed}`,
+      );
+    }
+  }
 });

@@ -24,7 +24,8 @@ export interface CutOptions {
   readonly deadline: number;
 }
 
-const holdMs = 500;
+const holdMsMin = 500;
+const holdMsMax = 2000;
 /** For what is on its way when the word to hold arrives. */
 const settleMs = 30;
 /** Nothing that the cut needs is removed for so long; repeated while it is read. */
@@ -32,11 +33,15 @@ export const keepMs = 60_000;
 
 /** @throws UNAVAILABLE when no such moment was found in time. */
 export async function takeCut({ engine, clock, deadline }: CutOptions): Promise<CutLog[]> {
+  let lookMs = 0;
   try {
     for (let tries = 0; clock.monotonic() < deadline; tries++) {
-      askToHold(engine, { holdMs, keepMs });
+      // Both looks, and some more: how long one takes shows the first.
+      askToHold(engine, { holdMs: Math.min(holdMsMax, Math.max(holdMsMin, 3 * lookMs)), keepMs });
       await sleep(clock, settleMs);
+      const from = clock.monotonic();
       const before = await collect(engine, deadline);
+      lookMs = clock.monotonic() - from;
       const after = await collect(engine, deadline);
       if (areOne(before, after, engine.capabilities.barrierAppends ? 1 : 0)) return after;
       askToHold(engine, { holdMs: 0, keepMs });

@@ -8,9 +8,10 @@ import type { Disk } from '../core/disk.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import type { Engine } from '../log/engine.ts';
-import { encodeNote, type RestoreNote, readNote, restoreLog } from '../log/restore-note.ts';
+import { encodeNote, readNote, restoreLog } from '../log/restore-note.ts';
 import { readBackup } from './backup-file.ts';
 import { isPrivate } from './cut.ts';
+import { inspectBackup } from './inspect.ts';
 import type { BackupSummary } from './take.ts';
 
 export interface RestoreOptions {
@@ -23,27 +24,9 @@ export interface RestoreOptions {
 }
 
 const stepTimeoutMs = 30_000;
-
-/** What a backup holds, after all of it was read. @throws as `readBackup` */
-export async function inspectBackup(disk: Disk, path: string): Promise<BackupSummary> {
-  let takenAt = 0;
-  let logs = 0;
-  let entries = 0;
-  let blobs = 0;
-  let bytes = 0;
-  for await (const frame of readBackup(disk, path)) {
-    if (frame.kind === 'header') takenAt = frame.takenAt;
-    else if (frame.kind === 'log') logs++;
-    else if (frame.kind === 'entries') {
-      entries += frame.bodies.length;
-      for (const body of frame.bodies) bytes += body.length;
-    } else if (frame.kind === 'blob') {
-      blobs++;
-      bytes += frame.bytes;
-    }
-  }
-  return { takenAt, logs, entries, blobs, bytes };
-}
+/** NATS takes at most 1000 in one append. */
+const entriesMax = 500;
+const triesMax = 5;
 
 /** @throws CONFLICT when the engine has data, or as `readBackup`: then nothing was written. */
 export async function restoreBackup({
@@ -59,7 +42,7 @@ export async function restoreBackup({
   const there = (await engine.log.list('', at())).filter(name => name === restoreLog || !isPrivate(name));
   if (there.length > 0) throw notEmpty(there);
   const id = random.id();
-  const noted = await note(engine, 0, { id, done: false }, at());
+  await put(engine, restoreLog, 0, [encodeNote({ id, done: false })], at);
   let log = { name: '', tail: 0 };
   let logs = 0;
   let done = 0;
@@ -74,10 +57,11 @@ export async function restoreBackup({
       if (frame.first > 1) await engine.log.begin(frame.name, frame.first, at());
       logs++;
     } else if (frame.kind === 'entries') {
-      const result = await engine.log.append(log.name, log.tail, frame.bodies, at());
-      if (result.kind !== 'appended')
-        throw new TandemError('UNAVAILABLE', `'${log.name}' took no entries at ${log.tail + 1} (${result.kind})`);
-      log.tail = result.position;
+      for (let from = 0; from < frame.bodies.length; from += entriesMax) {
+        const bodies = frame.bodies.slice(from, from + entriesMax);
+        await put(engine, log.name, log.tail, bodies, at);
+        log.tail += bodies.length;
+      }
       for (const body of frame.bodies) done += body.length;
     } else if (frame.kind === 'blob') {
       await putBlob();
@@ -88,8 +72,32 @@ export async function restoreBackup({
     } else if (frame.kind === 'end') await putBlob();
     tell?.({ logs, of: summary.logs, bytes: done });
   }
-  await note(engine, noted, { id, done: true }, at());
+  await put(engine, restoreLog, 1, [encodeNote({ id, done: true })], at);
   return summary;
+}
+
+/** At just these positions. Nobody else writes here, so an append whose answer was lost may be sent again: it lands once. */
+async function put(
+  engine: Engine,
+  log: string,
+  after: number,
+  bodies: readonly Uint8Array[],
+  at: () => { deadline: number },
+): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    const { kind } = await engine.log.append(log, after, bodies, at());
+    if (kind === 'appended') return;
+    if (kind === 'conflict') {
+      const there = tries > 1 ? await engine.log.read(log, after + 1, 1, at()) : [];
+      if (there[0] && Buffer.compare(there[0].body, bodies[0]!) === 0) return;
+      throw new TandemError('CONFLICT', `someone else writes '${log}': restore into an engine that nothing uses`);
+    }
+    if (tries === triesMax)
+      throw new TandemError(
+        'UNAVAILABLE',
+        `'${log}' did not say that it took entries at ${after + 1}; begin anew, in an empty one`,
+      );
+  }
 }
 
 /** @throws CONFIG when a restore into this engine did not come to its end. */
@@ -98,17 +106,6 @@ export async function checkRestored(engine: Engine, clock: Clock): Promise<void>
   throw new TandemError(
     'CONFIG',
     'a restore into this engine did not come to its end, so data is missing: remove what it wrote (its streams, or its directory), and restore again',
-  );
-}
-
-/** Answers its position. */
-async function note(engine: Engine, after: number, said: RestoreNote, at: { deadline: number }): Promise<number> {
-  const result = await engine.log.append(restoreLog, after, [encodeNote(said)], at);
-  if (result.kind === 'appended') return result.position;
-  if (result.kind === 'conflict') throw notEmpty([restoreLog]);
-  throw new TandemError(
-    'UNAVAILABLE',
-    'the engine did not say whether it has noted the restore; begin anew, in an empty one',
   );
 }
 

@@ -5,6 +5,7 @@ import { TandemError } from '../core/errors.ts';
 import type { Engine } from '../log/engine.ts';
 import { askToHold } from '../log/hold.ts';
 import { BackupWriter, backupFormat } from './backup-file.ts';
+import { Completeness, isManifest } from './completeness.ts';
 import { type CutLog, keepMs, takeCut } from './cut.ts';
 
 export interface TakeOptions {
@@ -57,15 +58,18 @@ async function take({ engine, clock, tell }: TakeOptions, writer: BackupWriter):
   const cut = await takeCut({ engine, clock, deadline: clock.monotonic() + cutTimeoutMs });
   const takenAt = clock.now();
   await writer.write({ kind: 'header', format: backupFormat, takenAt, engine: engine.capabilities.driver });
+  const completeness = new Completeness();
   let entries = 0;
   for (const [index, { name, first, tail }] of cut.entries()) {
     await writer.write({ kind: 'log', name, first, tail });
+    completeness.log(name, first, tail);
     for (let next = first; next <= tail; ) {
       const read = await engine.log.read(name, next, readBytes, at());
       const bodies = read.filter(({ position }) => position <= tail).map(({ body }) => body);
       if (bodies.length === 0 || read[0]!.position !== next)
         throw new TandemError('NOT_FOUND', `'${name}' no longer has position ${next}`);
       await writer.write({ kind: 'entries', bodies });
+      completeness.entries(name, next, bodies);
       entries += bodies.length;
       next += bodies.length;
     }
@@ -78,9 +82,12 @@ async function take({ engine, clock, tell }: TakeOptions, writer: BackupWriter):
     await writer.write({ kind: 'blob', name, bytes: bytes.length });
     for (let from = 0; from < bytes.length; from += pieceBytes)
       await writer.write({ kind: 'piece', bytes: bytes.subarray(from, from + pieceBytes) });
+    completeness.blob(name, isManifest(name) ? bytes : undefined);
     blobs++;
     tell?.({ logs: cut.length, of: cut.length, bytes: writer.bytes });
   }
+  const missing = completeness.missing();
+  if (missing !== undefined) throw new TandemError('NOT_FOUND', `the engine no longer has ${missing}`);
   const { bytes } = writer;
   await writer.finish();
   return { takenAt, logs: cut.length, entries, blobs, bytes };

@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { systemHost } from '../app/host.ts';
-import { inspectBackup } from '../backup/restore.ts';
+import { type HeldBlob, type HeldLog, inspectBackup } from '../backup/inspect.ts';
 import { type BackupSummary, takeBackup } from '../backup/take.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
 import { isoTime, systemClock } from '../core/clock.ts';
@@ -18,14 +18,18 @@ import { dataPathOf, findApp } from './running-app.ts';
 import type { Terminal } from './terminal.ts';
 
 export const command: Command = {
-  usage: ['backup FILE [--data DIR] [--engine ADDRESS]', 'backup verify FILE'],
+  usage: ['backup FILE [--data DIR] [--engine ADDRESS]', 'backup verify FILE [--list]'],
   summary: 'Writes all data of an app into one file, as of one moment, while it runs or after it was stopped.',
   details: [
     'Writes pause for a moment (mostly under 0.2 s) while that moment is found; reads go on. Everything acknowledged before it is in the file.',
-    'verify: reads a backup through and says what it holds; a file that was cut short or changed is refused.',
+    'verify: reads a backup through and says what it holds, with --list log by log; a file that was cut short, changed or incomplete is refused.',
   ].join('\n'),
-  examples: ['tandem backup shop.backup', 'tandem backup verify shop.backup'],
-  flags: { data: dataFlag, engine: engineFlag('The cluster of an app that does not run here: nats://a:4222') },
+  examples: ['tandem backup shop.backup', 'tandem backup verify shop.backup --list'],
+  flags: {
+    data: dataFlag,
+    list: { type: 'boolean', help: 'With verify: each log with its positions, and the blobs' },
+    engine: engineFlag('The cluster of an app that does not run here: nats://a:4222'),
+  },
   words: [1, 2],
   run: invocation => keepAwake(() => backup(invocation)),
 };
@@ -36,9 +40,9 @@ async function backup(invocation: Invocation): Promise<number> {
   if (words[0] === 'verify') {
     if (words[1] === undefined) throw new UsageError('tandem backup verify needs the file to read');
     const path = resolve(words[1]);
-    tellSummary(terminal, json, 'Whole', path, await inspectBackup(nodeDisk, path));
-    return 0;
+    return verify(terminal, path, json, flags.list === true);
   }
+  if (flags.list === true) throw new UsageError('--list is for tandem backup verify FILE');
   if (words.length > 1) throw new UsageError(`tandem backup does not take '${words[1]}'`);
   const path = resolve(words[0]!);
   if (existsSync(path))
@@ -62,6 +66,22 @@ async function backup(invocation: Invocation): Promise<number> {
   } finally {
     await close();
   }
+}
+
+async function verify(terminal: Terminal, path: string, json: boolean, list: boolean): Promise<number> {
+  const logs: HeldLog[] = [];
+  const blobs: HeldBlob[] = [];
+  const summary = await inspectBackup(nodeDisk, path, item => {
+    if (!list) return;
+    if ('log' in item) logs.push(item.log);
+    else blobs.push(item.blob);
+  });
+  if (json && list) terminal.out(JSON.stringify({ ...summaryForm(path, summary), holds: { logs, blobs } }));
+  else tellSummary(terminal, json, 'Whole', path, summary);
+  if (json || !list) return 0;
+  for (const { name, first, tail, bytes } of logs) terminal.out(`  ${name}  ${first} to ${tail}, ${sizeOf(bytes)}`);
+  for (const { name, bytes } of blobs) terminal.out(`  ${name}  ${sizeOf(bytes)}`);
+  return 0;
 }
 
 /** Of the app that runs with this data, of its stopped engine, or of the cluster that is named. */
@@ -134,11 +154,15 @@ export function tellSummary(
   summary: BackupSummary,
 ): void {
   const { takenAt, logs, entries, blobs, bytes } = summary;
-  if (json) terminal.out(JSON.stringify({ path, takenAt: isoTime(takenAt), logs, entries, blobs, bytes }));
+  if (json) terminal.out(JSON.stringify(summaryForm(path, summary)));
   else
     terminal.out(
       `${did}: ${path}, of ${isoTime(takenAt)}: ${logs} logs, ${entries} entries, ${blobs} blobs, ${sizeOf(bytes)}.`,
     );
+}
+
+function summaryForm(path: string, { takenAt, logs, entries, blobs, bytes }: BackupSummary): object {
+  return { path, takenAt: isoTime(takenAt), logs, entries, blobs, bytes };
 }
 
 function sizeOf(bytes: number): string {
