@@ -42,7 +42,8 @@ export default bank.implement({
 });
 `;
 const folder = folderWith({ 'bank.ts': bank });
-const here = { cwd: folder };
+// One secret for all, as on a cluster: tokens of before a restore verify, and must be told what they are.
+const here = { cwd: folder, environment: { TANDEM_SECRET: 'the-same-everywhere-0123456789' } };
 const names = ['ada', 'grace', 'edsger', 'barbara', 'leslie', 'tony'];
 
 interface Account {
@@ -56,16 +57,61 @@ interface BankCalls {
   account(input: { name: string }): Promise<Account>;
 }
 
-async function started(data: string, ...more: string[]): Promise<{ app: Run; api: BankCalls }> {
+interface Started {
+  readonly app: Run;
+  readonly api: BankCalls;
+  /** A read in the session that the token says. */
+  read(name: string, token: string): Promise<Response>;
+  /** A write, and the token of who wrote it. */
+  write(id: string): Promise<string>;
+}
+
+async function started(data: string, ...more: string[]): Promise<Started> {
   const app = tandem(['up', 'bank.ts', '--scale', 'bank=3', '--data', data, '--port', '0', '--json', ...more], here);
   await prints(app, /"kind":"up"/);
   const url = (JSON.parse(app.out().trim().split('\n').at(-1)!) as { gatewayUrl: string }).gatewayUrl;
-  return { app, api: createClient({ url }).call('bank') as unknown as BankCalls };
+  const post = (method: string, input: object, headers = {}): Promise<Response> =>
+    fetch(`${url}/call/bank/${method}`, {
+      method: 'POST',
+      body: JSON.stringify(input),
+      headers: { 'content-type': 'application/json', ...headers },
+    });
+  return {
+    app,
+    api: createClient({ url }).call('bank') as unknown as BankCalls,
+    read: (name, token) => post('account', { name }, { 'tandem-session': token, 'tandem-consistency': 'sequential' }),
+    write: async id => {
+      const answer = await post('send', { from: 'ada', to: 'grace', amount: 1, id });
+      assert.equal(answer.status, 200, await answer.clone().text());
+      return answer.headers.get('tandem-session')!;
+    },
+  };
 }
 
 async function stopped(app: Run): Promise<void> {
   app.child.kill('SIGINT');
   assert.equal(await app.ended, 0, app.printed());
+}
+
+/** Transfers without pause, until `end`; what was acknowledged so far is in `acknowledged`. */
+function load(api: BankCalls, name: string): { acknowledged: string[]; end(): Promise<unknown> } {
+  const acknowledged: string[] = [];
+  let going = true;
+  const lanes = Array.from({ length: 8 }, async (_, lane) => {
+    for (let n = 0; going; n++) {
+      const id = `${name}.${lane}.${n}`;
+      const [from, to] = [names[(lane + n) % names.length]!, names[(lane + n * 5 + 1) % names.length]!];
+      await api.send({ from, to, amount: 1 + (n % 7), id });
+      acknowledged.push(id);
+    }
+  });
+  return {
+    acknowledged,
+    end: () => {
+      going = false;
+      return Promise.all(lanes);
+    },
+  };
 }
 
 /** What was sent has arrived, once each; the money is all there; waits until nothing is on its way. */
@@ -90,32 +136,24 @@ async function audit(api: BankCalls): Promise<{ sent: Set<string>; balances: num
 }
 
 test('a backup of a running app restores to a state that balances, with everything that was acknowledged before it', {
-  timeout: 150_000,
+  timeout: 240_000,
 }, async t => {
   const data = join(folder, 'data');
   const file = join(folder, 'bank.backup');
-  const { app, api } = await started(data);
-  const acknowledged: string[] = [];
-  let going = true;
-  const lanes = Array.from({ length: 8 }, async (_, lane) => {
-    for (let n = 0; going; n++) {
-      const id = `${lane}.${n}`;
-      const [from, to] = [names[(lane + n) % names.length]!, names[(lane + n * 5 + 1) % names.length]!];
-      await api.send({ from, to, amount: 1 + (n % 7), id });
-      acknowledged.push(id);
-    }
-  });
+  const { app, api, write } = await started(data);
+  const kept = await write('seen');
+  const { acknowledged, end } = load(api, 'here');
   await new Promise(done => setTimeout(done, 1500));
   const before = [...acknowledged];
   const taken = await ran(['backup', file, '--data', data, '--json'], here);
   const after = acknowledged.length;
   await new Promise(done => setTimeout(done, 500));
-  going = false;
-  await Promise.all(lanes);
+  await end();
+  const gone = await write('lost');
   assert.equal(taken.code, 0, taken.printed);
   assert.ok(after > before.length && acknowledged.length > after, 'writes went on meanwhile and afterwards');
   const live = await audit(api);
-  assert.deepEqual([...live.sent].sort(), [...acknowledged].sort());
+  assert.deepEqual([...live.sent].sort(), ['seen', 'lost', ...acknowledged].sort());
   assert.match((await ran(['backup', file, '--data', data], here)).said, /exists; name another file/);
   await stopped(app);
 
@@ -127,7 +165,13 @@ test('a backup of a running app restores to a state that balances, with everythi
   const second = await started(elsewhere);
   const back = await audit(second.api);
   for (const id of before) assert.ok(back.sent.has(id), `${id} was acknowledged before the backup and is gone`);
-  assert.ok(back.sent.size <= acknowledged.length);
+  assert.ok(back.sent.has('seen') && !back.sent.has('lost') && back.sent.size <= acknowledged.length + 1);
+  assert.equal((await second.read('ada', kept)).status, 200, 'what it saw is here');
+  const told = await second.read('ada', gone);
+  const problem = (await told.json()) as { code: string; detail: string };
+  assert.equal(problem.code, 'LOG_LOST');
+  assert.match(JSON.stringify(problem), /which is gone.*as after a restore. Begin a new session/);
+  assert.equal(told.headers.get('tandem-session'), '', 'it is told once');
   await second.api.send({ from: 'ada', to: 'grace', amount: 5, id: 'after' });
   assert.ok((await audit(second.api)).sent.has('after'));
   await stopped(second.app);
@@ -135,8 +179,13 @@ test('a backup of a running app restores to a state that balances, with everythi
   const again = join(folder, 'stopped.backup');
   const offline = await ran(['backup', again, '--data', elsewhere], here);
   assert.equal(offline.code, 0, offline.printed);
-  const summary = JSON.parse((await ran(['backup', 'verify', again, '--json'], here)).out) as { logs: number };
+  const summary = JSON.parse((await ran(['backup', 'verify', again, '--list', '--json'], here)).out) as {
+    logs: number;
+    holds: { logs: { name: string }[] };
+  };
   assert.ok(summary.logs >= 8);
+  assert.equal(summary.holds.logs.length, summary.logs);
+  assert.match((await ran(['backup', 'verify', again, '--list'], here)).out, /state\/bank\/0 {2}1 to \d+, \d+ KiB/);
 
   await t.test('a damaged file is refused before anything is written', async () => {
     const bytes = readFileSync(file);
@@ -168,13 +217,38 @@ test('a backup of a running app restores to a state that balances, with everythi
         const third = await started(onNats, '--engine', address);
         assert.deepEqual([...(await audit(third.api)).sent].sort(), [...back.sent, 'after'].sort());
         await third.api.send({ from: 'ada', to: 'grace', amount: 5, id: 'on nats' });
+        const busy = load(third.api, 'nats');
+        await new Promise(done => setTimeout(done, 500));
+        const promised = [...busy.acknowledged, 'on nats'];
         const home = join(folder, 'home.backup');
         const left = await ran(['backup', home, '--data', onNats], here);
+        await busy.end();
         assert.equal(left.code, 0, left.printed);
+        assert.ok(busy.acknowledged.length > promised.length, 'writes went on');
+        const lost = await third.write('lost on nats');
+        await audit(third.api);
         await stopped(third.app);
+
+        // The cluster is lost and made anew; this machine's copies know more than the backup.
+        const other = await startNats(found.path, 1);
+        try {
+          const there = other.address('&app=bank');
+          assert.equal((await ran(['restore', home, '--engine', there], here)).code, 0);
+          const again = await started(onNats, '--engine', there);
+          const { sent } = await audit(again.api);
+          for (const id of promised) assert.ok(sent.has(id), `${id} was acknowledged before the backup and is gone`);
+          assert.ok(!sent.has('lost on nats'));
+          assert.equal((await again.read('ada', lost)).status, 503);
+          await again.write('after all');
+          assert.ok((await audit(again.api)).sent.has('after all'));
+          await stopped(again.app);
+        } finally {
+          await other.close();
+        }
         assert.equal((await ran(['restore', home, '--data', join(folder, 'home')], here)).code, 0);
         const fourth = await started(join(folder, 'home'));
-        assert.ok((await audit(fourth.api)).sent.has('on nats'));
+        const { sent } = await audit(fourth.api);
+        for (const id of promised) assert.ok(sent.has(id), `${id} was acknowledged before the backup and is gone`);
         await stopped(fourth.app);
       } finally {
         await cluster.close();
