@@ -1,7 +1,7 @@
 // A bank runs under load, is backed up meanwhile, and restored elsewhere: the audit of what came back must balance. Then the
 // same file goes into a NATS cluster, and a backup of that into a directory again.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createClient } from 'tandem/client';
@@ -186,6 +186,17 @@ test('a backup of a running app restores to a state that balances, with everythi
   assert.ok(summary.logs >= 8);
   assert.equal(summary.holds.logs.length, summary.logs);
   assert.match((await ran(['backup', 'verify', again, '--list'], here)).out, /state\/bank\/0 {2}1 to \d+, \d+ KiB/);
+
+  await t.test('an app does not begin beside half a restore; the restore begins anew', async () => {
+    const half = join(folder, 'half');
+    assert.equal((await ran(['restore', file, '--data', half], here)).code, 0);
+    renameSync(join(half, 'engine'), join(half, 'engine.restoring'));
+    const refused = await ran(['up', 'bank.ts', '--data', half, '--port', '0'], here);
+    assert.equal(refused.code, 1);
+    assert.match(refused.said, /a restore into .*half did not come to its end; run the same tandem restore again/);
+    assert.equal((await ran(['restore', file, '--data', half], here)).code, 0);
+    assert.equal(existsSync(join(half, 'engine.restoring')), false);
+  });
 
   await t.test('a damaged file is refused before anything is written', async () => {
     const bytes = readFileSync(file);

@@ -22,6 +22,8 @@ const markName = 'tandem.json';
 /** The mark while it is written: a crash or a full disk leaves no half of one. */
 const draftName = 'tandem.json.new';
 const format = 1;
+/** What a restore writes until it is whole. */
+export const restoringName = 'engine.restoring';
 
 export interface DataDirectory {
   readonly path: string;
@@ -61,6 +63,15 @@ const reasons: Readonly<Record<string, string>> = {
   ENOTDIR: 'a part of the path is a file, not a directory',
   EEXIST: 'it is a file, not a directory',
 };
+
+/** @throws CONFIG where a restore was cut off: an app that began there would look like one that has lost everything. */
+export function refuseHalfRestore(path: string): void {
+  if (!existsSync(join(path, restoringName))) return;
+  throw new TandemError(
+    'CONFIG',
+    `a restore into ${path} did not come to its end; run the same tandem restore again, or remove ${join(path, restoringName)} to begin without data`,
+  );
+}
 
 /** Removes all data, and the mark with it: tokens of what is gone must not be believed. @throws CONFIG when it is not a Tandem data directory: nothing is removed then. */
 export function emptyDataDirectory(directory: string): void {

@@ -8,7 +8,7 @@ import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type Command, dataFlag, type Invocation, jsonLines, text, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings } from './config.ts';
-import { emptyDataDirectory, openDataDirectory } from './data-directory.ts';
+import { emptyDataDirectory, openDataDirectory, refuseHalfRestore } from './data-directory.ts';
 import { checkFiles } from './inspect.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
 import { beside, choosePort } from './ports.ts';
@@ -59,6 +59,7 @@ async function dev(invocation: Invocation): Promise<number> {
     throw new TandemError('CONFLICT', `an app runs with the data in ${data.path}; end it first with tandem stop`);
   }
   if (flags.fresh) emptyDataDirectory(data.path);
+  refuseHalfRestore(data.path);
   const { secret: sessionSecret } = flags.fresh ? openDataDirectory(data.path) : data;
   const host = settings.host.value;
   const { value: wanted, source } = settings.port;

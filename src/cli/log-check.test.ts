@@ -5,6 +5,7 @@ import { encodeEvent } from '../events/event.ts';
 import type { DumpedEntry } from '../log/repair.ts';
 import { pack } from '../replication/codec.ts';
 import { chainHash, encodeEntry, type LogEntry } from '../replication/entry.ts';
+import { labelOf, renewed } from '../replication/incarnation.ts';
 import { LargeEntries } from '../replication/large-entries.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
 import { checkLogs, exported, type WrittenTransaction } from './log-check.ts';
@@ -36,6 +37,24 @@ const findings = async (entries: readonly DumpedEntry[]): Promise<readonly strin
   (await checkLogs(stream(entries), unread)).findings.map(({ position, what }) => `${position} ${what}`);
 
 const put = (id: string, ...rest: LogEntry['writes']): LogEntry['writes'] => [['$request', id, row(0)], ...rest];
+
+test('a log that was restored and then divided is gone on from under the name that it had last', async () => {
+  const origin = stateLog(
+    { genesis },
+    { claims: true, medium: ':first' },
+    { claims: true, author: '', medium: 'r1:second' },
+    { seal: { incarnations: ['a', 'b'] } },
+  );
+  const hash = chainHash(origin.at(-1)!.body);
+  const label = labelOf('state/s/0', { incarnation: 'i', ...renewed({ medium: ':first' }, 3, 'r1:second') });
+  const heir = (named: string, position = 4): DumpedEntry[] => {
+    const predecessor = { label: named, position, hash, ancestors: [] };
+    const [begins] = stateLog({ genesis: { ...genesis, incarnation: 'a', partition: 1, predecessor } });
+    return [{ ...begins!, log: 'state/s/1' }];
+  };
+  assert.deepEqual(await findings([...origin, ...heir(label)]), []);
+  assert.match((await findings([...origin, ...heir(label, 5)])).join(), /does not go on from where state\/s\/0#i~/);
+});
 
 test('logs in order are found in order, in whatever order they are read', async () => {
   const state = stateLog(

@@ -11,7 +11,7 @@ import type { Engine } from '../log/engine.ts';
 import { nodeDisk } from '../log/node-disk.ts';
 import { connected, engineFlag, openTelling, silentHost, tellSummary } from './backup.ts';
 import { type Command, dataFlag, type Invocation, text } from './command.ts';
-import { openDataDirectory } from './data-directory.ts';
+import { openDataDirectory, restoringName } from './data-directory.ts';
 import { keepAwake } from './keep-awake.ts';
 import { dataPathOf, takeData } from './running-app.ts';
 
@@ -75,7 +75,7 @@ async function intoDirectory(path: string, put: (engine: Engine) => Promise<Back
         'CONFLICT',
         `${data.path} has data already; restore into another directory with --data, or remove this one first`,
       );
-    const beside = join(data.path, 'engine.restoring');
+    const beside = join(data.path, restoringName);
     rmSync(beside, { recursive: true, force: true });
     const { random, logger } = silentHost();
     const engine = await openEmbeddedEngine({ directory: beside, disk: nodeDisk, clock: systemClock, random, logger });

@@ -18,7 +18,7 @@ import { claimIdentity } from './cluster-identity.ts';
 import { type Command, dataFlag, type Invocation, jsonLines, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings, type Settings } from './config.ts';
 import { controlAddress, openControl } from './control.ts';
-import { type DataDirectory, openDataDirectory } from './data-directory.ts';
+import { type DataDirectory, openDataDirectory, refuseHalfRestore } from './data-directory.ts';
 import { type InspectedService, inspectFiles } from './inspect.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
 import { beside, choosePort } from './ports.ts';
@@ -84,6 +84,7 @@ async function up(invocation: Invocation): Promise<number> {
   const data = openDataDirectory(settings.data.value);
   const taken = await takeData(data.path);
   try {
+    refuseHalfRestore(data.path);
     return await run({ invocation, settings, data, former: taken.former, beganMs });
   } finally {
     await taken.release();

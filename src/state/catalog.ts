@@ -38,6 +38,8 @@ export interface CatalogOptions extends CatalogContext {
 const countFormat = 1;
 const mapFormat = 2;
 const readBytes = 65_536;
+/** Reads of its log that did not reach a version, after which the log's end is asked for. */
+const doubtAttempt = 3;
 
 export function catalogLog(service: string): string {
   return `catalog/${service}`;
@@ -116,9 +118,21 @@ export class Catalog {
           outcome: 'not-done',
         });
       await this.refresh().catch(() => {});
+      if (this.#map.version < version && attempt === doubtAttempt) await this.#checkAhead(version, deadline);
       if (this.#map.version < version) await sleep(clock, backoffMs(random, attempt, 5, 200), this.#stop.signal);
       if (this.#stop.signal.aborted) throw new TandemError('CLOSED', 'this instance is stopping');
     }
+  }
+
+  /** @throws LOG_LOST for a version that its log does not reach: what saw it is of before a restore. */
+  async #checkAhead(version: number, deadline: number): Promise<void> {
+    const tail = await this.#options.engine.log.barrier(this.log, { deadline }).catch(() => version);
+    if (tail >= version) return;
+    throw new TandemError(
+      'LOG_LOST',
+      `this session saw ${this.log} up to ${version}, but it ends at ${tail}, as after a restore. Begin a new session, and find out what was lost`,
+      { details: { session: 'over' } },
+    );
   }
 
   /** Whether the log says so now. False when it cannot be read. */

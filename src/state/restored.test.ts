@@ -69,6 +69,14 @@ test('after a restore a session that saw what is gone is told so; one that saw w
   assert.notEqual(later[0], old, 'events after a restore are not taken for those that were lost');
   assert.equal(again!.keyspace.logOf(0, 2), old);
 
+  const divided = Session.fromForm(next.toForm());
+  divided.advance('catalog/data', 99);
+  await assert.rejects(read(divided), {
+    code: 'LOG_LOST',
+    details: { session: 'over' },
+    message: /catalog\/data up to 99/,
+  });
+
   // The event of before the restore carries its source into its handler's session: it was kept, so it is no loss.
   const handler = new Session();
   handler.advance(old!, 3);
