@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { sleep } from '../core/clock.ts';
 import type { Disk } from '../core/disk.ts';
 import { seededRandom } from '../core/random.ts';
 import type { Engine } from '../log/engine.ts';
@@ -189,6 +190,32 @@ for (const barrierAppends of [false, true]) {
     }
   });
 }
+
+test('writers wait longer where a look takes longer, and never longer than two seconds', async () => {
+  const clock = virtualClock();
+  const model = engineModel({ clock, random: seededRandom(1) });
+  const engine = holding(model.connect(clock), clock);
+  let stopped = false;
+  let longestMs = 0;
+  const writing = (async () => {
+    for (let n = 0; !stopped; n++) {
+      const from = clock.monotonic();
+      await engine.log.append('state/a/0', 'any', [bytes(`${n}`)], { deadline: from + 10_000 });
+      longestMs = Math.max(longestMs, clock.monotonic() - from);
+    }
+  })();
+  await clock.advance(100);
+  const near = model.connect(clock);
+  const slow: Engine = {
+    ...near,
+    log: { ...near.log, list: (prefix, options) => sleep(clock, 500).then(() => near.log.list(prefix, options)) },
+  };
+  await clock.complete(takeCut({ engine: slow, clock, deadline: clock.monotonic() + 20_000 }));
+  await clock.advance(100);
+  stopped = true;
+  await clock.complete(writing);
+  assert.ok(longestMs > 1000 && longestMs <= 2010, `${longestMs} ms`);
+});
 
 test('while a backup is read nothing that it needs is removed, and afterwards it is', async () => {
   const { clock, engine: plain, at } = await setup();

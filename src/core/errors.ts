@@ -128,8 +128,8 @@ export const catalogue: Readonly<Record<SystemCode, ErrorEntry>> = {
   LOG_LOST: {
     outcome: 'unknown',
     status: 503,
-    meaning: 'A log that was known is gone, or shorter than what was acknowledged.',
-    callerDoes: 'Stop and look: restore the engine data or a backup.',
+    meaning: 'A log that was known is gone, or shorter than what was acknowledged; or this session saw what is gone.',
+    callerDoes: 'Stop and look: restore the engine data or a backup. With `session: over`: begin a new session.',
   },
   CORRUPT: {
     outcome: 'unknown',

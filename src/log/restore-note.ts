@@ -20,18 +20,30 @@ export function encodeNote(note: RestoreNote): Uint8Array {
   return Buffer.from(JSON.stringify(note));
 }
 
-/** Undefined for an engine into which nothing was restored. */
+/** Undefined for an engine into which nothing was restored. @throws UNAVAILABLE when a copy answered that lags behind. */
 export async function readNote(
   engine: Pick<Engine, 'log'>,
   clock: Clock,
   timeoutMs: number,
 ): Promise<RestoreNote | undefined> {
+  const at = (): { deadline: number } => ({ deadline: clock.monotonic() + timeoutMs });
   let found: RestoreNote | undefined;
-  for (let from = 1; ; ) {
-    const entries = await engine.log.read(restoreLog, from, readBytes, { deadline: clock.monotonic() + timeoutMs });
+  for (let next = 1, last = await tailOf(engine, at()); next <= last; ) {
+    const entries = await engine.log.read(restoreLog, next, readBytes, at());
     for (const { body } of entries) if (body.length > 0) found = decodeNote(body);
-    if (entries.length === 0) return found;
-    from = entries.at(-1)!.position + 1;
+    if (entries.length === 0)
+      throw new TandemError('UNAVAILABLE', `the log '${restoreLog}' was not read up to ${last}; looking again`);
+    next = entries.at(-1)!.position + 1;
+  }
+  return found;
+}
+
+async function tailOf({ log }: Pick<Engine, 'log'>, at: { deadline: number }): Promise<number> {
+  try {
+    return (await log.info(restoreLog, at)).tail;
+  } catch (thrown) {
+    if (TandemError.from(thrown).code === 'NOT_FOUND') return 0;
+    throw thrown;
   }
 }
 
