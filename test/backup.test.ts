@@ -1,7 +1,7 @@
 // A bank runs under load, is backed up meanwhile, and restored elsewhere: the audit of what came back must balance. Then the
 // same file goes into a NATS cluster, and a backup of that into a directory again.
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createClient } from 'tandem/client';
@@ -175,6 +175,22 @@ test('a backup of a running app restores to a state that balances, with everythi
   await second.api.send({ from: 'ada', to: 'grace', amount: 5, id: 'after' });
   assert.ok((await audit(second.api)).sent.has('after'));
   await stopped(second.app);
+
+  await t.test(
+    'a data directory that was copied as files goes on, says what it is, and its logs have a new incarnation',
+    async () => {
+      const copy = join(folder, 'copied');
+      cpSync(elsewhere, copy, { recursive: true });
+      const { app, api, read, write } = await started(copy);
+      const { out } = await ran(['logs', 'engine', '--data', copy], here);
+      assert.match(out, /the data is a copy: it was moved to another disk, or put back/);
+      assert.equal((await read('ada', kept)).status, 200);
+      const token = await write('in the copy');
+      assert.notEqual(token.split('=')[0], kept.split('=')[0], 'a label of its own');
+      assert.ok((await audit(api)).sent.has('in the copy'));
+      await stopped(app);
+    },
+  );
 
   const again = join(folder, 'stopped.backup');
   const offline = await ran(['backup', again, '--data', elsewhere], here);
