@@ -3,6 +3,7 @@ import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import type { Engine, Entry } from '../log/engine.ts';
+import { readNote } from '../log/restore-note.ts';
 import { decodeEntry, encodeEntry, type Genesis, type LogEntry } from './entry.ts';
 import { lost, recreated, wrongPartitions } from './lost-log.ts';
 import { beganAs, type Origin } from './origin.ts';
@@ -28,13 +29,22 @@ export async function beginLog(beginning: Beginning, position: number): Promise<
   if (beginning.knownElsewhere()) {
     const tail = await tailOf(beginning);
     if (tail > position) return tail;
-    throw lost(log, tail, position);
+    return refuseKnown(beginning, tail);
   }
   const body = genesisEntry({ incarnation: random.id(), service, partition, partitions }, instance, clock.now());
   const result = await engine.log.append(log, position, [body], { deadline: clock.monotonic() + engineTimeoutMs });
   if (result.kind === 'unknown')
     throw new TandemError('UNAVAILABLE', 'the fate of a genesis entry is unknown; looking again');
   return tailOf(beginning);
+}
+
+/**
+ * Others say that they know entries of a log that has none. @throws LOG_LOST, or UNAVAILABLE to look again where a backup was
+ * restored, since they may not have seen yet that their copies are of before.
+ */
+export async function refuseKnown({ engine, log, clock, engineTimeoutMs }: LogReader, tail: number): Promise<never> {
+  if (!(await readNote(engine, clock, engineTimeoutMs))?.done) throw lost(log, tail, tail);
+  throw new TandemError('UNAVAILABLE', `${log} is not in the backup that was restored, but others still have copies`);
 }
 
 interface LogReader {

@@ -27,6 +27,8 @@ export interface ReplicaOptions {
   readonly knownElsewhere: () => boolean;
   /** Asked when its log is not what it should be: one that was divided meanwhile was given up, not lost. */
   readonly isDivided?: (() => Promise<boolean>) | undefined;
+  /** It was found to fit its log, and is about to be ready. */
+  readonly onFit?: (() => void) | undefined;
   /** The partition that this one is divided from. */
   readonly origin?: Origin | undefined;
 }

@@ -194,6 +194,7 @@ export class Replica {
         if (signal.aborted) continue;
         if (this.head.hash === '') this.#again('the log has no beginning yet');
         if (this.head.sealed) return this.#sealed();
+        this.#options.onFit?.();
         this.#state = 'ready';
         this.#resumed();
         this.#waiters.advance(this.head.position);
@@ -258,7 +259,7 @@ export class Replica {
       loadedSnapshot: () => this.#loadedSnapshot(),
       take: entries => this.#take(entries),
       openBefore: store => {
-        this.#before = new Replica({ ...this.#options, isDivided: undefined, ...origin, store });
+        this.#before = new Replica({ ...this.#options, isDivided: undefined, onFit: undefined, ...origin, store });
         this.#before.open();
         return this.#before;
       },

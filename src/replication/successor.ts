@@ -7,9 +7,9 @@ import { type Clock, sleep } from '../core/clock.ts';
 import { backoffMs, type Random } from '../core/random.ts';
 import type { Engine, Entry } from '../log/engine.ts';
 import { encodeEntry } from './entry.ts';
-import { firstEntries, says } from './genesis.ts';
+import { firstEntries, refuseKnown, says } from './genesis.ts';
 import { restoreAlone } from './incarnation.ts';
-import { lost, trimmed } from './lost-log.ts';
+import { trimmed } from './lost-log.ts';
 import { type Origin, OriginStore, predecessorOf } from './origin.ts';
 import type { Head, ReplicaStore } from './store.ts';
 
@@ -85,7 +85,7 @@ async function begin(options: SuccessorOptions, before: Before, left: readonly E
   const deadline = clock.monotonic() + engineTimeoutMs;
   if (after === 0 && options.knownElsewhere()) {
     if ((await engine.log.barrier(log, { deadline })) > 0) return false;
-    throw lost(log, 0, 0);
+    return refuseKnown(options, 0);
   }
   const { head } = before;
   const body = encodeEntry({

@@ -117,6 +117,7 @@ export class Partition {
       partitions: context.partitions,
       origin: context.origin,
       isDivided: context.isDivided,
+      onFit: () => this.#begun(),
       store: context.store,
       engineTimeoutMs: settings.engineTimeoutMs,
       large: context.large,
@@ -128,7 +129,6 @@ export class Partition {
     this.emitted = new EmittedRing(this.replica, engine, large, clock, settings.engineTimeoutMs);
     this.replica.onApplied(batch => this.#applied(batch));
     this.replica.onReplaced(() => this.#replaced());
-    this.#begun();
     this.replica.open();
   }
 

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Session } from '../calling/session.ts';
+import { seededRandom } from '../core/random.ts';
 import { decodeEvent, type StoredEvent } from '../events/event.ts';
 import { encodeNote, restoreLog } from '../log/restore-note.ts';
+import type { DataNode } from '../simulation/data-cluster.ts';
+import { beginResharding, type CatalogContext, readCatalog } from './catalog.ts';
 import { type Rig, type Rows, rig, sold } from './fixture.test.ts';
 import type { Scope } from './keyspace.ts';
 
@@ -83,3 +86,64 @@ test('after a restore a session that saw what is gone is told so; one that saw w
   assert.equal(await read(handler), 8);
   assert.ok(world.model.entries(log).length > 0);
 });
+
+for (const cutMs of [5, 40, 120, 300, 800, 3000]) {
+  test(`a restore to a moment ${cutMs} ms into a division, over copies that are through with it, divides it anew`, async () => {
+    const world = rig({ relay: true, partitions: 2, replicas: 2 });
+    const { clock, model } = world;
+    const catalog = (): CatalogContext => ({
+      service: 'data',
+      engine: model.connect(clock),
+      clock,
+      random: seededRandom(5),
+      engineTimeoutMs: 1000,
+    });
+    const keys = Array.from({ length: 12 }, (_, n) => `key ${n}`);
+    const write = async (node: DataNode, key: string, session: Session, value: number): Promise<void> => {
+      const scope = world.scope(node, { key, partition: node.keyspace.partitionOf(key), session });
+      await clock.complete(() =>
+        scope.transact(tx => {
+          const rows = tx as unknown as Rows;
+          rows.stock.put(key, value);
+          rows.emit(sold, { key, value });
+        }),
+      );
+    };
+    const read = (node: DataNode, key: string, session: Session): Promise<unknown> => {
+      const options = { key, partition: node.keyspace.partitionOf(key), level: 'sequential', session } as const;
+      return clock.complete(() => world.scope(node, options).tables['stock']!.get(key));
+    };
+    const nodes = await world.start('a', 'b');
+    const [node] = nodes;
+    const kept = new Session();
+    for (const key of keys) await write(node!, key, kept, 1);
+    await clock.advance(1000);
+    await clock.complete(() => beginResharding(catalog(), undefined));
+    await clock.advance(cutMs);
+    const restore = backedUp(world);
+    await clock.advance(8000);
+    const gone = Session.fromForm(kept.toForm());
+    for (const key of keys) await write(node!, key, gone, 2);
+    await clock.advance(1000);
+    for (const each of nodes) each.kill();
+    restore();
+
+    const again = await clock.complete(async () => {
+      const [a, b] = [await world.cluster.start('a'), await world.cluster.start('b')];
+      for (const each of [a, b]) await each.keyspace.ready(clock.monotonic() + 10_000);
+      return a;
+    });
+    await clock.advance(10_000);
+    const map = await clock.complete(() => readCatalog(catalog()));
+    assert.deepEqual([map.count, map.to], [4, 4]);
+    for (const key of keys) {
+      assert.equal(await read(again, key, Session.fromForm(kept.toForm())), 1);
+      await assert.rejects(read(again, key, Session.fromForm(gone.toForm())), { code: 'LOG_LOST' });
+    }
+    for (const key of keys) await write(again, key, new Session(), 3);
+    await clock.advance(2000);
+    const seen = new Map<string, number>();
+    for (const { source, number } of eventsOf(world)) seen.set(`${source}/${number}`, 1);
+    assert.equal(seen.size, 2 * keys.length, 'each event once, by its id');
+  });
+}
