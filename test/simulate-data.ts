@@ -103,7 +103,8 @@ export async function simulateData(
           done++;
         }
       } catch (error) {
-        if (!isNotDone(error) && !(error instanceof TandemError && error.code === 'DEADLINE_EXCEEDED')) throw error;
+        const { code } = TandemError.from(error);
+        if (!isNotDone(error) && code !== 'DEADLINE_EXCEEDED' && code !== 'INTERRUPTED') throw error;
       }
     }
   };

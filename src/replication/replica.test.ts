@@ -3,6 +3,8 @@ import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { sleep } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import { seededRandom } from '../core/random.ts';
 import type { Engine } from '../log/engine.ts';
@@ -287,4 +289,44 @@ test('rows that wait to be stored are read like stored ones: got, scanned, captu
   } finally {
     rmSync(directory, { recursive: true, force: true });
   }
+});
+
+test('what is applied while a barrier is on its way is no sign of a loss', async () => {
+  const { clock, engine, replica: other, open, ready, put } = await filled();
+  const { log: real } = engine;
+  let broken = false;
+  let overtaken = false;
+  const changed: Engine = Object.create(engine, {
+    log: {
+      value: {
+        ...real,
+        async *follow(...args: Parameters<typeof real.follow>) {
+          if (broken) yield* real.follow(...args);
+          broken = true;
+          throw new TandemError('UNAVAILABLE', 'a hiccup');
+        },
+        barrier: async (...args: Parameters<typeof real.barrier>) => {
+          const tail = await real.barrier(...args);
+          if (!broken || overtaken) return tail;
+          overtaken = true;
+          // Someone writes here, catches up by itself, and then the answer comes.
+          await sleep(clock, 100);
+          return tail;
+        },
+      },
+    },
+  });
+  const replica = open(new MemoryStore(), { engine: changed });
+  await ready(replica);
+  const { position } = replica.head;
+  for (let waited = 0; !overtaken && waited < 1000; waited += 10) await clock.advance(10);
+  await put(other, 'while it is on its way', 1);
+  await clock.complete(() => replica.catchUp(position + 1, clock.monotonic() + 1000));
+  await clock.advance(500);
+  assert.equal(replica.failure, undefined);
+  assert.equal(replica.head.position, position + 1);
+  assert.equal(replica.ready, true);
+
+  await clock.complete(replica.close());
+  await assert.rejects(async () => replica.until(99, clock.monotonic() + 1000), { code: 'CLOSED' });
 });

@@ -105,7 +105,8 @@ export class Replica {
     this.#state = 'closed';
     this.#stop.abort();
     this.#round.abort();
-    this.#waiters.failAll(new TandemError('CLOSED', `the replica of ${this.log} was closed`));
+    this.#failure ??= new TandemError('CLOSED', `the replica of ${this.log} was closed`);
+    this.#waiters.failAll(this.#failure);
     for (const ended of this.#endings) ended();
     await this.#before?.close();
     await this.#running;
@@ -159,8 +160,9 @@ export class Replica {
       }
       // The hint was no barrier, or who answered lags behind.
       if (asked === undefined) {
+        const { position } = this.head;
         asked = await this.#barrier();
-        if (asked < this.head.position) throw lost(this.log, asked, this.head.position);
+        if (asked < position) throw lost(this.log, asked, position);
         if (asked < target) return;
       }
       if (this.#options.clock.monotonic() >= deadline)
@@ -225,9 +227,10 @@ export class Replica {
     const options = { ...this.#options, log: this.log };
     if (origin && this.head.hash === '' && (await this.#goOnFrom(origin))) return;
     if (this.#stop.signal.aborted) return;
+    const { position } = this.head; // what is applied while the barrier is on its way may be newer
     const tail = await this.#barrier();
-    if (tail < this.head.position) {
-      if (!(await isOfBeforeRestore(options, this.head))) throw lost(this.log, tail, this.head.position);
+    if (tail < position) {
+      if (!(await isOfBeforeRestore(options, this.head))) throw lost(this.log, tail, position);
       this.#discard();
       return this.#begin();
     }
