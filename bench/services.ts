@@ -1,4 +1,4 @@
-/** The services that benches run: a store of items, and and a receiver of events. */
+/** The services that benches run: a store of items, the same in few partitions, and a receiver of events. */
 import { contract, table, topic } from 'tandem';
 import * as z from 'zod';
 
@@ -21,6 +21,23 @@ export const items = contract('items', {
     consistency: 'sequential',
     input: Key.extend({ after: z.string(), limit: z.number() }),
     output: z.array(Item),
+  },
+});
+
+/** Where each partition is a stream of its own, fewer make larger groups. */
+export const few = contract('few', { add: items.methods.add });
+
+const fewService = few.implement({
+  partitions: 8,
+  tables: { items: table(Item) },
+  methods: {
+    add: ({ key }, ctx) =>
+      ctx.transact(tx => {
+        const before = tx.items.get(key);
+        const count = (before?.count ?? 0) + 1;
+        tx.items.put(key, { text: before?.text ?? '', count });
+        return { count };
+      }),
   },
 });
 
@@ -74,4 +91,4 @@ const receiverService = receiver.implement({
   },
 });
 
-export default [itemsService, receiverService];
+export default [itemsService, fewService, receiverService];

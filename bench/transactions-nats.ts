@@ -1,7 +1,7 @@
 /**
  * Read-modify-write of random rows on a NATS cluster of three servers that sync before they acknowledge, against single
  * messages published to the same kind of cluster: to one stream with eight subjects, and to eight streams. Ours is a method that
- * an instance runs, called from another process; theirs are bare publishes with acknowledgement of a body as large as an effect.
+ * an instance runs, called from another process, over 64 partitions (streams) and over eight; theirs are bare publishes with acknowledgement of a body as large as an effect.
  */
 import { findNatsServer, startNats } from '../test/nats-servers.ts';
 import { withApp } from './app.ts';
@@ -28,17 +28,19 @@ async function onCluster<T>(work: (address: string, ports: readonly number[]) =>
   }
 }
 
-const tandem = (load: number): Promise<number> =>
-  onCluster(address =>
-    withApp(
-      ['items'],
-      async ({ caller }) => {
-        await retried(() => caller.call('items', 'add', { key: 'first' }));
-        return rate(load, () => caller.call('items', 'add', { key: `key${Math.floor(random() * keys)}` }));
-      },
-      address,
-    ),
-  );
+const tandem =
+  (service: 'items' | 'few') =>
+  (load: number): Promise<number> =>
+    onCluster(address =>
+      withApp(
+        [service],
+        async ({ caller }) => {
+          await retried(() => caller.call(service, 'add', { key: 'first' }));
+          return rate(load, () => caller.call(service, 'add', { key: `key${Math.floor(random() * keys)}` }));
+        },
+        address,
+      ),
+    );
 
 const publish =
   (streams: number) =>
@@ -62,8 +64,13 @@ const publish =
     });
 
 export const bench: Bench = {
-  ours: ['tandem'],
+  ours: ['tandem-64-partitions', 'tandem-8-partitions'],
   rounds: 3,
   loads: [256],
-  subjects: { tandem, 'publish-one-stream': publish(1), 'publish-eight-streams': publish(streamCount) },
+  subjects: {
+    'tandem-64-partitions': tandem('items'),
+    'tandem-8-partitions': tandem('few'),
+    'publish-one-stream': publish(1),
+    'publish-eight-streams': publish(streamCount),
+  },
 };

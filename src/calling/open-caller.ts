@@ -13,7 +13,7 @@ import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { CallMeta, ReplyMeta } from '../core/meta.ts';
 import type { Histogram, Meter } from '../core/meter.ts';
-import { backoffMs, type Random } from '../core/random.ts';
+import { backoffMs, type Random, timedId } from '../core/random.ts';
 import type { Tracer } from '../core/tracer.ts';
 import { earlierDeadline } from '../degradation/deadline.ts';
 import { mayFallBack } from '../degradation/fallback.ts';
@@ -278,7 +278,7 @@ export function openCaller(options: CallerOptions): Caller {
       options: asked,
       deadline: earlierDeadline(clock, asked.timeoutMs ?? form.timeoutMs, asked.deadline),
       meta: {
-        requestId: asked.requestId ?? random.id(),
+        requestId: asked.requestId ?? timedId(random, born ?? clock.now()),
         ...(born !== undefined && { born }),
         ...(traceparent !== '' && { traceparent }),
         ...(consistency && { consistency }),

@@ -11,7 +11,7 @@ import { type Clock, sleep } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Histogram, Meter } from '../core/meter.ts';
-import type { Random } from '../core/random.ts';
+import { type Random, timedId } from '../core/random.ts';
 import type { Tracer } from '../core/tracer.ts';
 import type { Admission } from './admission.ts';
 import { type BodyBounds, checkMediaType, hasBody, MediaTypeError, parseJson, readBody } from './body.ts';
@@ -77,7 +77,7 @@ export class Exchanges {
     const { path, query } = splitTarget(request.url ?? '/');
     const correlation = headers.correlationId(request.headers);
     // Clients reuse X-Request-Id for several requests, so alone it must not make two of them one.
-    const made = correlation === undefined ? random.id() : `${correlation}.${random.id()}`;
+    const made = correlation === undefined ? timedId(random, clock.now()) : `${correlation}.${random.id()}`;
     const answer = new Answer(request, response, made, correlation ?? made, this.#parts);
     let target: Target | undefined;
     let entered = false;

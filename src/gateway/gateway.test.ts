@@ -48,7 +48,7 @@ test('an answer says level, staleness, instance and request id', () =>
     assert.equal(headers.get('tandem-level'), 'eventual');
     assert.equal(headers.get('tandem-staleness'), 'entries=2, ms=7');
     assert.equal(headers.get('tandem-instance'), 'stock-1');
-    assert.match(headers.get('x-request-id') ?? '', /^\w{16}$/);
+    assert.match(headers.get('x-request-id') ?? '', /^\w{25}$/);
   }));
 
 test('a declared error keeps its code, status and data', () =>

@@ -2,6 +2,7 @@
 import type { Emitted, Seal } from '../replication/entry.ts';
 import type { Write } from '../replication/store.ts';
 import { Overlay, type Rows } from './overlay.ts';
+import { StoredIds } from './request-ids.ts';
 import type { Outcome, Task } from './transaction.ts';
 
 export class Group {
@@ -17,6 +18,7 @@ export class Group {
   /** Set for the log's last entry, which carries nothing else. */
   seal: Seal | undefined;
   #effects = false;
+  readonly #ids = new StoredIds();
   readonly #ran: { readonly task: Task; readonly outcome: Outcome }[] = [];
 
   constructor(base: number, time: number, below: Rows) {
@@ -45,12 +47,14 @@ export class Group {
     if (outcome.writes.length > 0 || outcome.emitted.length > 0 || (task.request?.repeated && !outcome.stored)) {
       this.#effects = true;
     }
+    if (outcome.keptFrom !== undefined) this.#ids.add(task.request!.id, outcome.keptFrom);
     this.bytes += bytes;
     this.#ran.push({ task, outcome });
   }
 
-  /** The effects of all. */
-  writes(): Write[] {
+  /** The effects of all, as the entry at `position` carries them. */
+  writes(position: number): Write[] {
+    this.#ids.write(this.rows, position);
     return this.rows.writes();
   }
 

@@ -309,7 +309,7 @@ export class Pipeline {
       medium: group.claims ? replica.medium : undefined,
       resignsTo: group.resignsTo,
       seal: group.seal,
-      writes: group.writes(),
+      writes: group.writes(group.base + 1),
       emitted: group.emitted,
     };
     const bytes = encodeEntry(entry);

@@ -1,7 +1,8 @@
 /**
  * Requests happen once (data core, rules 15 and 17): the id of a transaction is stored with its effects and its result in
  * the same entry, and looked up inside the transaction. Ids are forgotten by logged deletes only, so that all replicas forget
- * alike: those with a birth time once nothing that old would still be run, those of event deliveries below a logged floor.
+ * alike: those with a birth time once nothing that old would still be run, those of event deliveries below a logged floor. When
+ * to forget is kept by the entry, not by the id: one row for all that an entry stores.
  */
 import { TandemError } from '../core/errors.ts';
 import { pack, unpack } from '../replication/codec.ts';
@@ -13,8 +14,12 @@ const requests = '$request';
 const byTime = '$request-time';
 const deliveries = '$delivery';
 const floors = '$floor';
-/** Rows forgotten per entry: more than come in with a usual one, few enough to stay unnoticed. */
-const forgottenPerEntry = 64;
+/** Ids forgotten per entry: more than come in with a usual one, few enough to stay unnoticed. */
+const forgottenPerEntry = 256;
+/** Between two looks at what has grown old, when the last one left nothing. */
+const forgetPauseMs = 1000;
+/** Ids are kept up to so much longer than they must be, so that those of one entry are kept alike. */
+const keptStepMs = 1000;
 
 /** Longest request id in bytes: it is the key of a row. */
 const idBytesMax = 512;
@@ -56,16 +61,36 @@ export function findRequest(rows: Rows, request: RequestKey, time: number, windo
   return undefined;
 }
 
-/** Stores the id beside the effects. Kept by the later of birth and commit, so a fast clock at the caller cannot make it forgotten too soon. */
-export function storeRequest(rows: Overlay, request: RequestKey, time: number, value: unknown): void {
+/**
+ * Stores the id beside the effects, by the later of birth and commit, so a fast clock at the caller cannot make it forgotten
+ * too soon. Gives until when it is kept for sure, short of the window; undefined where a floor decides that.
+ */
+export function storeRequest(rows: Overlay, request: RequestKey, time: number, value: unknown): number | undefined {
   const { delivery } = request;
   if (delivery) {
     rows.set(deliveries, deliveryKey(delivery.source, delivery.number, request.id), pack([value]));
-    return;
+    return undefined;
   }
   const keptFrom = Math.max(time, request.born ?? 0);
   rows.set(requests, request.id, pack([request.inputHash ?? '', keptFrom, value]));
-  rows.set(byTime, `${sortable(keptFrom)}/${request.id}`, empty);
+  return keptFrom;
+}
+
+/** The ids that one entry stores, by when they are to be forgotten. */
+export class StoredIds {
+  readonly #byStep = new Map<number, string[]>();
+
+  add(id: string, keptFrom: number): void {
+    const step = Math.ceil(keptFrom / keptStepMs);
+    const ids = this.#byStep.get(step);
+    if (ids) ids.push(id);
+    else this.#byStep.set(step, [id]);
+  }
+
+  /** Puts what `forgetOld` goes by into the entry at `position`. */
+  write(rows: Overlay, position: number): void {
+    for (const [step, ids] of this.#byStep) rows.set(byTime, `${sortable(step * keptStepMs)}/${position}`, pack(ids));
+  }
 }
 
 /**
@@ -75,19 +100,23 @@ export function storeRequest(rows: Overlay, request: RequestKey, time: number, v
 export function forgetOld(rows: Overlay, time: number, windowMs: number): number {
   const before = sortable(Math.max(0, time - windowMs));
   const old: string[] = [];
+  let ids = 0;
   let oldest = time;
-  for (const [key] of rows.scan(byTime, '', { limit: forgottenPerEntry })) {
+  for (const [key, value] of rows.scan(byTime, '', { limit: forgottenPerEntry })) {
     if (key.slice(0, before.length) >= before) {
       oldest = Number(key.slice(0, before.length));
       break;
     }
+    if (ids >= forgottenPerEntry) break;
     old.push(key);
+    for (const id of unpack(value) as string[]) {
+      rows.set(requests, id, undefined);
+      ids++;
+    }
   }
-  for (const key of old) {
-    rows.set(byTime, key, undefined);
-    rows.set(requests, key.slice(before.length + 1), undefined);
-  }
-  return old.length === forgottenPerEntry ? time : Math.min(time, oldest) + windowMs;
+  for (const key of old) rows.set(byTime, key, undefined);
+  if (ids >= forgottenPerEntry || old.length === forgottenPerEntry) return time;
+  return Math.max(Math.min(time, oldest) + windowMs, time + forgetPauseMs);
 }
 
 export function raiseFloor(rows: Overlay, source: string, number: number): void {
@@ -102,8 +131,6 @@ export function raiseFloor(rows: Overlay, source: string, number: number): void 
   }
   for (const key of forgotten) rows.set(deliveries, key, undefined);
 }
-
-const empty = pack(0);
 
 function deliveryKey(source: string, number: number, id: string): string {
   return `${source}\n${sortable(number)}\n${id}`;

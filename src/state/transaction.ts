@@ -29,6 +29,8 @@ export interface Outcome {
   readonly failed: boolean;
   readonly writes: readonly Write[];
   readonly emitted: readonly Emitted[];
+  /** Its request id is stored, and is kept from then (ms of the partition's clock). */
+  readonly keptFrom?: number | undefined;
   /** It is the stored outcome of an earlier try. */
   readonly stored?: boolean;
 }
@@ -65,15 +67,16 @@ export function runTransaction(task: Task, below: Rows, time: number, windowMs: 
   }
   if (rows.writes().length === 0 && emitted.length === 0)
     return { value, error: undefined, failed: false, writes: [], emitted };
+  let keptFrom: number | undefined;
   try {
     if (request) {
       checkPlain(value, 'the result of a transaction');
-      storeRequest(rows, request, time, value);
+      keptFrom = storeRequest(rows, request, time, value);
     }
   } catch (error) {
     return { value: undefined, error, failed: true, writes: [], emitted: [] };
   }
-  return { value, error: undefined, failed: false, writes: rows.writes(), emitted };
+  return { value, error: undefined, failed: false, writes: rows.writes(), emitted, keptFrom };
 }
 
 /** Bytes that an outcome adds to an entry, rounded up. */

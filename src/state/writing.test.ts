@@ -183,7 +183,7 @@ test('an id older than the window is refused, never run, and its row is forgotte
   const [node] = await world.start('x');
   const request = { id: 'old', born: world.clock.now(), inputHash: '' };
   await world.clock.complete(() => world.transact(node!, increment, request));
-  await world.clock.advance(1500);
+  await world.clock.advance(2500);
   await world.clock.complete(() => world.transact(node!, increment));
   await assert.rejects(
     world.clock.complete(() => world.transact(node!, increment, request)),
