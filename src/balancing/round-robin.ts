@@ -2,15 +2,17 @@
  * Each in turn. The first turn is random, so that many callers that start together do not all begin with the same
  * target. After a change in the candidates the turn goes on at the same index, which keeps the spread fair in the long run.
  */
-import type { Picker, PickerOptions } from './picker.ts';
+import type { Random } from '../core/random.ts';
+import type { Balanced, Picker } from './picker.ts';
 
-export function roundRobin<T>(options: Pick<PickerOptions<T>, 'random'>): Picker<T> {
+export function roundRobin<T extends Balanced>(random: Random): Picker<T> {
   let turn = -1;
   return {
     pick(candidates) {
-      turn = turn < 0 ? options.random.below(candidates.length) : turn + 1;
+      if (candidates.length === 0) return undefined;
+      turn = turn < 0 ? random.below(candidates.length) : turn + 1;
       if (turn >= candidates.length) turn = turn % candidates.length;
-      return candidates[turn]!;
+      return candidates[turn];
     },
   };
 }
