@@ -202,6 +202,7 @@ function openProcess(
       service,
       node: 'laptop',
       zone: 'local',
+      weight: 1,
       pid: 1000 + random.below(9000),
       address: `tcp://127.0.0.1:${4000 + random.below(999)}`,
       startedAt: clock.now() - 600_000,

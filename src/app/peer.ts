@@ -115,6 +115,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     service,
     node: host.node,
     zone: host.zone,
+    weight: host.weight,
     pid: process.pid,
     address: server.address,
     descriptorHash: descriptor?.hash ?? '',

@@ -149,14 +149,25 @@ export class Balancer {
       this.#near.set(all, near);
     }
     if (near.length === all.length || near.length === 0) return sound;
-    const well = sound === all ? near : this.#same(all, 'near', near.filter(target => sound.includes(target)));
+    const well =
+      sound === all
+        ? near
+        : this.#same(
+            all,
+            'near',
+            near.filter(target => sound.includes(target)),
+          );
     const zones = new Set(all.map(({ member }) => member.beat.zone)).size;
     return random.next() < nearShare(well.length, all.length / zones) ? well : sound;
   }
 
   #withRoom(all: readonly Target[], pool: readonly Target[], inflightMax: number, name: string): readonly Target[] {
     if (pool.every(({ inflight }) => inflight < inflightMax)) return pool;
-    return this.#same(all, name, pool.filter(({ inflight }) => inflight < inflightMax));
+    return this.#same(
+      all,
+      name,
+      pool.filter(({ inflight }) => inflight < inflightMax),
+    );
   }
 
   /** The list that was made of `all` under this name before, when nothing changed. */
@@ -196,9 +207,7 @@ export class Balancer {
       this.#form.rules.length === 0
         ? this.#form.strategy
         : this.#switch.look(
-            figuresOf(
-              all.map(({ member, errorShare, latencyMs }) => ({ ...member.beat.load, errorShare, latencyMs })),
-            ),
+            figuresOf(all.map(({ member, errorShare, latencyMs }) => ({ ...member.beat.load, errorShare, latencyMs }))),
             now,
           );
     this.#use(this.#override ?? ruled);

@@ -56,6 +56,7 @@ function member(id: string, more: { ready?: boolean; partitions?: PartitionBeat[
       service: 'stock',
       node: 'n',
       zone: 'z',
+      weight: 1,
       pid: 1,
       address: `memory://${id}`,
       startedAt: 1,

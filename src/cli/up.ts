@@ -59,6 +59,11 @@ export const command: Command = {
       help: 'Least level of records: debug, info, warn, error, silent (default info)',
     },
     zone: { type: 'string', value: 'NAME', help: 'Failure zone of this machine' },
+    weight: {
+      type: 'string',
+      value: 'N',
+      help: "Share of the work for this machine's instances, as against other machines' (1)",
+    },
     engine: {
       type: 'string',
       value: 'ADDRESS',
@@ -118,6 +123,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     id: 'supervisor',
     write: recordWriter(records.open('supervisor-1-0')),
     zone: settings.zone.value,
+    weight: settings.weight.value,
   });
   const supervisor = new Supervisor({
     specs,

@@ -113,6 +113,7 @@ export function openCluster(
       service,
       node: 'n',
       zone: 'z',
+      weight: 1,
       pid: 1,
       address: `memory://${node.id}`,
       startedAt: 0,

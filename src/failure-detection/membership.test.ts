@@ -13,6 +13,7 @@ function beat(more: Partial<Beat> = {}): Beat {
     service: 'inventory',
     node: 'n1',
     zone: 'z',
+    weight: 1,
     pid: 7,
     address: 'tcp://127.0.0.1:1',
     startedAt: 100,

@@ -271,6 +271,7 @@ class SimulatedApp implements TestApp {
       records: this.#records,
       transports: [network.transport],
       node: process,
+      weight: 1,
       zone: 'test',
       environment: {},
     };
