@@ -4,7 +4,10 @@
  */
 import type { Host } from '../app/host.ts';
 import { openPeer } from '../app/peer.ts';
+import { readSwitches, switchStrategy } from '../calling/strategy-switches.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
+import { checkStrategy, defaultStrategy, type Strategy } from '../contract/balance.ts';
+import { didYouMean } from '../contract/did-you-mean.ts';
 import { every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
@@ -57,6 +60,20 @@ export interface TablesView {
   readonly partitions: readonly PartitionView[];
 }
 
+export interface StrategyChange {
+  readonly service: string;
+  readonly strategy: Strategy | undefined;
+}
+
+/** How the instances of a service are picked. */
+export interface BalanceView {
+  readonly service: string;
+  readonly strategy: Strategy;
+  /** Its own, where a switch by hand goes before it. */
+  readonly insteadOf?: Strategy;
+  readonly instances: number;
+}
+
 /** Where a replay begins in one partition of the topic. */
 export interface ReplayedPartition {
   readonly partition: number;
@@ -82,6 +99,8 @@ export interface AppLink {
   reshard(service: string, to: number | undefined, timeoutMs: number): Promise<MapView>;
   /** How far that is. */
   partitionMap(service: string, timeoutMs: number): Promise<MapView>;
+  /** How the instances of each service are picked, or of one after a switch: `strategy` undefined takes a switch back. */
+  balance(change: StrategyChange | undefined, timeoutMs: number): Promise<readonly BalanceView[]>;
   /** What `service.subscription` gave up on, up to `limit`. */
   deadLetters(subscription: string, limit: number, timeoutMs: number): Promise<readonly DeadLetter[]>;
   /** Keys of `service.subscription` that wait because an event of theirs was given up, up to `limit`. */
@@ -170,6 +189,32 @@ export async function openAppLink(
     return (await caller.send(member, method, body, { deadline })).body;
   };
   return {
+    async balance(change, timeoutMs) {
+      const deadline = clock.monotonic() + timeoutMs;
+      if (change && !registry.services().includes(change.service)) {
+        const near = didYouMean(change.service, registry.services());
+        const hint = near.length > 0 ? `; did you mean ${near.join(' or ')}?` : '';
+        throw new TandemError('NOT_FOUND', `there is no service '${change.service}'${hint}`);
+      }
+      if (change?.strategy !== undefined)
+        checkStrategy(change.strategy, message => {
+          throw new TandemError('INVALID', message);
+        });
+      const switches = change
+        ? await switchStrategy({ engine, clock, random }, change.service, change.strategy, deadline)
+        : (await readSwitches(engine.log, { deadline })).switches;
+      return registry
+        .services()
+        .filter(service => change === undefined || service === change.service)
+        .map((service): BalanceView => {
+          const own = registry.descriptor(service)?.balance?.strategy ?? defaultStrategy;
+          const switched = switches[service];
+          const instances = registry.instances(service).length;
+          return switched === undefined
+            ? { service, strategy: own, instances }
+            : { service, strategy: switched, insteadOf: own, instances };
+        });
+    },
     async call(service, method, input, timeoutMs) {
       const { value } = await caller.call(service, method, input, { deadline: clock.monotonic() + timeoutMs });
       return value;

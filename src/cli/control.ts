@@ -19,7 +19,7 @@ import type { ParkedKey } from '../events/parking.ts';
 import type { TopicView } from '../events/topic-view.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
-import type { AppLink, MapView, TablesView } from './app-link.ts';
+import type { AppLink, BalanceView, MapView, StrategyChange, TablesView } from './app-link.ts';
 import type { UndeclaredTable } from './undeclared-tables.ts';
 
 export interface ControlMethods {
@@ -81,6 +81,10 @@ export interface ControlMethods {
     output: MapView;
   };
   $partitionMap: { input: { readonly service: string; readonly timeoutMs: number }; output: MapView };
+  $balance: {
+    input: { readonly change: StrategyChange | undefined; readonly timeoutMs: number };
+    output: readonly BalanceView[];
+  };
   $redrive: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
     output: number;

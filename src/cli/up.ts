@@ -197,6 +197,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
       $discard: ({ subscription, key, timeoutMs }) => linked(link).discard(subscription, key, timeoutMs),
       $undeclared: ({ service, timeoutMs }) => linked(link).undeclared(service ?? undefined, timeoutMs),
       $dropTable: ({ service, table, timeoutMs }) => linked(link).dropTable(service, table, timeoutMs),
+      $balance: ({ change, timeoutMs }) => linked(link).balance(change ?? undefined, timeoutMs),
       $reshard: ({ service, to, timeoutMs }) => linked(link).reshard(service, to ?? undefined, timeoutMs),
       $partitionMap: ({ service, timeoutMs }) => linked(link).partitionMap(service, timeoutMs),
       $redrive: ({ subscription, limit, timeoutMs }) => linked(link).redrive(subscription, limit, timeoutMs),
