@@ -21,6 +21,7 @@ export interface BenchApp {
   readonly directory: string;
   readonly host: Host;
   readonly engine: Engine;
+  readonly engineAddress: string;
   readonly caller: Caller;
   /** Pid of each process started, in the order of the services; the engine's first. */
   readonly pids: readonly number[];
@@ -35,6 +36,8 @@ export const serviceFile: string = fileURLToPath(new URL('./services.ts', import
 
 export interface Started {
   readonly address: string;
+  /** Where its door is, for a gateway. */
+  readonly url: string | undefined;
   readonly pid: number;
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
@@ -49,6 +52,7 @@ export function start(role: RoleName, settings: RoleSettings): Promise<Started> 
     child.once('message', info =>
       resolve({
         address: (info as { address: string }).address,
+        url: (info as { url?: string }).url,
         pid: child.pid!,
         stop: signal => ended(child, signal),
       }),
@@ -89,7 +93,7 @@ export function withApp<T>(
             return joined;
           };
           const instances = started.slice(engines);
-          return await work({ directory, host, engine, caller: peer.caller, pids, join, instances });
+          return await work({ directory, host, engine, engineAddress, caller: peer.caller, pids, join, instances });
         } finally {
           await peer.close(0);
         }

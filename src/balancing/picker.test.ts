@@ -7,11 +7,9 @@ import { PeakEwma } from './peak-ewma.ts';
 import { type Known, known, pickerSuite } from './picker.contract-suite.ts';
 import { openPicker } from './strategy.ts';
 
-const honouring: readonly Strategy[] = ['weighted-round-robin', 'dynamic'];
-
 for (const strategy of strategies)
   pickerSuite(strategy, random => openPicker<Known>(strategy, random), {
-    honoursWeights: honouring.includes(strategy),
+    honoursWeights: strategy === 'weighted-round-robin',
     sticky: strategy === 'ip-hash',
   });
 
@@ -103,17 +101,32 @@ test('a failure never makes a target look faster', () => {
   assert.ok(latency.value(500) >= 90);
 });
 
-test('each kind of trouble lowers a dynamic weight, none to nothing', () => {
+test('each kind of trouble lowers a dynamic weight, slowly, none to nothing', () => {
+  const after = (reports: number, ...[load, mean, errors]: [typeof calm, number, number]): number => {
+    let weight = 1;
+    for (let i = 0; i < reports; i++) weight = dynamicWeight(weight, load, mean, errors);
+    return weight;
+  };
   const calm = { cpu: 0.2, loopDelayMs: 1, inflight: 3 };
-  const base = dynamicWeight(calm, 3, 0);
+  const base = after(100, calm, 3, 0);
+  assert.ok(base > 0.7);
   for (const [load, errors] of [
     [{ ...calm, cpu: 0.9 }, 0],
     [{ ...calm, loopDelayMs: 60 }, 0],
     [{ ...calm, inflight: 30 }, 0],
     [calm, 0.5],
   ] as const) {
-    const weight = dynamicWeight(load, 3, errors);
+    const weight = after(100, load, 3, errors);
     assert.ok(weight < base / 2 && weight >= 0.05, `${weight} of ${base}`);
+    assert.ok(after(1, load, 3, errors) > base / 2, 'one report does not send everybody away');
   }
-  assert.equal(dynamicWeight({ cpu: 3, loopDelayMs: 10_000, inflight: 1e6 }, 0, 1), 0.05);
+  assert.ok(Math.abs(after(1000, { cpu: 3, loopDelayMs: 10_000, inflight: 1e6 }, 0, 1) - 0.05) < 1e-9);
+});
+
+test('a dynamic weight counts between two that are drawn', () => {
+  const [busy, calm] = [known('busy'), known('calm')];
+  busy.dynamicWeight = 0.2;
+  assert.deepEqual(spread('dynamic', [busy, calm]), { busy: 0, calm: 1000 });
+  calm.inflight = 6;
+  assert.deepEqual(spread('dynamic', [busy, calm]), { busy: 1000, calm: 0 });
 });

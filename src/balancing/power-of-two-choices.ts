@@ -1,24 +1,21 @@
 /**
  * Of two targets drawn at random, the one with fewer calls under way for its weight (Mitzenmacher, "The Power of Two Choices
  * in Randomized Load Balancing", 2001): nearly as even as asking all, in constant time, and many callers with the same stale
- * picture do not rush to the same target. Between two that are equally loaded, chance decides by their weights.
+ * picture do not rush to the same target.
  */
 import type { Random } from '../core/random.ts';
 import type { Balanced, Picker } from './picker.ts';
 
-export function powerOfTwoChoices<T extends Balanced>(random: Random): Picker<T> {
+export function powerOfTwoChoices<T extends Balanced>(
+  random: Random,
+  weighedBy: 'weight' | 'dynamicWeight' = 'weight',
+): Picker<T> {
   return {
     pick(candidates) {
       if (candidates.length < 2) return candidates[0];
       const one = candidates[random.below(candidates.length)]!;
       const two = another(candidates, one, random);
-      const oneWeight = one.weight;
-      const twoWeight = two.weight;
-      const oneLoad = one.inflight / oneWeight;
-      const twoLoad = two.inflight / twoWeight;
-      if (oneLoad !== twoLoad) return oneLoad < twoLoad ? one : two;
-      if (oneWeight === twoWeight) return one;
-      return random.next() * (oneWeight + twoWeight) < oneWeight ? one : two;
+      return (two.inflight + 1) * one[weighedBy] < (one.inflight + 1) * two[weighedBy] ? two : one;
     },
   };
 }

@@ -13,13 +13,13 @@ type Opener = <T extends Balanced>(random: Random) => Picker<T>;
 
 const openers: Readonly<Record<Strategy, Opener>> = {
   'round-robin': roundRobin,
-  'weighted-round-robin': random => weightedRoundRobin(random),
+  'weighted-round-robin': weightedRoundRobin,
   'least-connections': leastConnections,
   'ip-hash': ipHash,
   'least-response-time': leastResponseTime,
-  /** By what the targets report of themselves. */
-  dynamic: random => weightedRoundRobin(random, 'dynamicWeight'),
-  'power-of-two-choices': powerOfTwoChoices,
+  /** Two choices too, weighed by what the targets report of themselves: weights that change call for a picker without memory. */
+  dynamic: random => powerOfTwoChoices(random, 'dynamicWeight'),
+  'power-of-two-choices': random => powerOfTwoChoices(random),
 };
 
 export function openPicker<T extends Balanced>(strategy: Strategy, random: Random): Picker<T> {

@@ -7,10 +7,7 @@
 import type { Random } from '../core/random.ts';
 import type { Balanced, Picker } from './picker.ts';
 
-export function weightedRoundRobin<T extends Balanced>(
-  random: Random,
-  weighedBy: 'weight' | 'dynamicWeight' = 'weight',
-): Picker<T> {
+export function weightedRoundRobin<T extends Balanced>(random: Random): Picker<T> {
   const turns = new WeakMap<readonly T[], Turns>();
   let lastCandidates: readonly T[] | undefined;
   let last: Turns | undefined;
@@ -21,7 +18,7 @@ export function weightedRoundRobin<T extends Balanced>(
         lastCandidates = candidates;
         last = turns.get(candidates);
         if (!last) {
-          last = new Turns(candidates, random, weighedBy);
+          last = new Turns(candidates, random);
           turns.set(candidates, last);
         }
       }
@@ -32,17 +29,15 @@ export function weightedRoundRobin<T extends Balanced>(
 
 /** Those of one set of candidates, by index. */
 class Turns {
-  readonly #weighedBy: 'weight' | 'dynamicWeight';
   readonly #weights: Float64Array;
   /** What each has saved up. */
   readonly #credits: Float64Array;
   #sum = 0;
   #roundEndsIn = 0;
 
-  constructor(candidates: readonly Balanced[], random: Random, weighedBy: 'weight' | 'dynamicWeight') {
-    this.#weighedBy = weighedBy;
+  constructor(candidates: readonly Balanced[], random: Random) {
     this.#weights = new Float64Array(candidates.length);
-    this.#credits = Float64Array.from(candidates, candidate => (random.next() - 0.5) * candidate[weighedBy]);
+    this.#credits = Float64Array.from(candidates, candidate => (random.next() - 0.5) * candidate.weight);
   }
 
   next(candidates: readonly Balanced[]): number {
@@ -66,7 +61,7 @@ class Turns {
   #weigh(candidates: readonly Balanced[]): void {
     this.#sum = 0;
     for (let i = 0; i < candidates.length; i++) {
-      const weight = candidates[i]![this.#weighedBy];
+      const { weight } = candidates[i]!;
       this.#weights[i] = weight;
       this.#sum += weight;
     }

@@ -200,7 +200,8 @@ export class Balancer {
       const { beat, clockAheadMs } = target.member;
       const ageMs = clock.now() + clockAheadMs - beat.startedAt;
       target.weight = beat.weight * slowStartShare(ageMs, this.#form.slowStartMs);
-      target.dynamicWeight = target.weight * dynamicWeight(beat.load, meanInflight, target.errorShare);
+      target.deserved = dynamicWeight(target.deserved, beat.load, meanInflight, target.errorShare);
+      target.dynamicWeight = target.weight * target.deserved;
       target.fade(now);
     }
     const ruled =

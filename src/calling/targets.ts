@@ -25,6 +25,8 @@ export class Target implements Balanced {
   inflight = 0;
   weight: number;
   dynamicWeight: number;
+  /** By what it reports of its load, 0..1. */
+  deserved = 1;
   latencyMs = 0;
   /** Of the calls to it lately, 0..1. */
   errorShare = 0;
