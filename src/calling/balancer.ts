@@ -85,6 +85,10 @@ export class Balancer {
     this.#lookAtMs = 0;
   }
 
+  chosen(): { readonly own: BalanceForm; readonly switched: Strategy | undefined } {
+    return { own: this.#o.form() ?? balanceForm(this.#o.service), switched: this.#override };
+  }
+
   /**
    * @param tried Instances that failed this very call.
    * @param client Hash of whom the call is for.

@@ -442,6 +442,7 @@ export function openCaller(options: CallerOptions): Caller {
       }
     },
     watch: member => void targets.channel(targets.of(member)),
+    strategyOf: service => targets.balancer(service).chosen(),
     setStrategy: (service, strategy) => targets.balancer(service).override(strategy),
     close() {
       closed = true;

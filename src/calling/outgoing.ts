@@ -1,6 +1,6 @@
 /** A call as the rooms above ask for it, and its answer. */
 
-import type { Strategy } from '../contract/balance.ts';
+import type { BalanceForm, Strategy } from '../contract/balance.ts';
 import type { AnswerMeta } from '../contract/call.ts';
 import type { Consistency } from '../contract/method.ts';
 import type { Priority, Reply, SendOptions } from '../core/channel.ts';
@@ -47,4 +47,6 @@ export interface Caller extends Closable {
   watch(member: Member): void;
   /** Switches how the instances of a service are picked, live; undefined: as the service says. */
   setStrategy(service: string, strategy: Strategy | undefined): void;
+  /** How they are picked: what the service says of itself, and what was switched by hand. */
+  strategyOf(service: string): { readonly own: BalanceForm; readonly switched: Strategy | undefined };
 }
