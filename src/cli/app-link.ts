@@ -265,7 +265,7 @@ export async function openAppLink(
       // All are looked at before any is put back: what is refused has changed nothing.
       const begun: ReplayedPartition[] = [];
       for (const partition of wanted) {
-        const at = { log: engine.log, topicLog: topicLog(topic, partition), deadline };
+        const at = { log: engine.log, topicLog: topicLog(topic, partition), deadline: () => deadline };
         const start = await startOf(at, from);
         // Nothing was ever published there.
         if (start) begun.push({ partition, ...start });
@@ -296,7 +296,7 @@ async function startOf(
   at: RangeOptions,
   from: Parameters<AppLink['replay']>[1],
 ): Promise<Omit<ReplayedPartition, 'partition'> | undefined> {
-  const info = await at.log.info(at.topicLog, { deadline: at.deadline }).catch(cause => {
+  const info = await at.log.info(at.topicLog, { deadline: at.deadline() }).catch(cause => {
     if (TandemError.from(cause).code === 'NOT_FOUND') return undefined;
     throw cause;
   });

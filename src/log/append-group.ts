@@ -2,10 +2,11 @@
  * Appends that one turn of the event loop asks for travel in one call, whatever logs they are of: an engine writes and syncs
  * them together anyway, and a message costs more than a small entry does (the batching of Kafka's producer, with a linger of
  * one turn). Each append keeps its own fate: a conflict or a refusal of one says nothing about its neighbours. When the
- * call's answer is lost, the fate of all of them is unknown.
+ * call's answer is lost, the fate of all of them is unknown. Each keeps its own deadline too: the call has that of the append
+ * which waits longest, and who waits less long is told at its own time.
  */
 import type { SendOptions } from '../core/channel.ts';
-import type { Clock } from '../core/clock.ts';
+import type { Clock, Timer } from '../core/clock.ts';
 import { type ErrorForm, fromErrorForm, TandemError, toErrorForm } from '../core/errors.ts';
 import type { AppendResult, EngineOptions, Log } from './engine.ts';
 
@@ -18,7 +19,11 @@ export type FateForm = number | readonly [tail: number] | ErrorForm | null;
 const groupBytesMax = 1024 * 1024;
 const groupAppendsMax = 128;
 
+/** Deadlines that differ by less are taken for the same: those of one turn mostly are, and then no timer is set. */
+const deadlineSlackMs = 50;
+
 interface Waiting {
+  readonly deadline: number;
   resolve(result: AppendResult): void;
   reject(error: unknown): void;
 }
@@ -30,7 +35,8 @@ export class AppendGroup {
   #forms: AppendForm[] = [];
   #waiting: Waiting[] = [];
   #bytes = 0;
-  #deadline = Number.POSITIVE_INFINITY;
+  #earliest = Number.POSITIVE_INFINITY;
+  #latest = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock, send: (group: readonly AppendForm[], options: SendOptions) => Promise<unknown>) {
     this.#clock = clock;
@@ -51,29 +57,65 @@ export class AppendGroup {
     if (this.#forms.length === 0) this.#clock.defer(this.#flushTask);
     this.#forms.push([log, expected === 'any' ? null : expected, bodies]);
     this.#bytes += bytes;
-    // Who waits longer than the first deadline hears "unknown" a little early, which is always true.
-    if (deadline < this.#deadline) this.#deadline = deadline;
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+    if (deadline < this.#earliest) this.#earliest = deadline;
+    if (deadline > this.#latest) this.#latest = deadline;
+    return new Promise((resolve, reject) => this.#waiting.push({ deadline, resolve, reject }));
   }
 
   #flush(): void {
+    if (this.#forms.length === 0) return;
+    const now = this.#clock.monotonic();
+    if (this.#earliest <= now) this.#refuseLate(now);
     const forms = this.#forms;
-    if (forms.length === 0) return;
     const waiting = this.#waiting;
-    const deadline = this.#deadline;
+    const earliest = this.#earliest;
+    const latest = this.#latest;
     this.#forms = [];
     this.#waiting = [];
     this.#bytes = 0;
-    this.#deadline = Number.POSITIVE_INFINITY;
-    this.#send(forms, { deadline, priority: 'critical' }).then(
+    this.#earliest = Number.POSITIVE_INFINITY;
+    this.#latest = Number.NEGATIVE_INFINITY;
+    if (forms.length === 0) return;
+    const early = latest - earliest > deadlineSlackMs ? tellAtOwnDeadline(this.#clock, waiting, latest) : undefined;
+    this.#send(forms, { deadline: latest, priority: 'critical' }).then(
       fates => {
+        early?.cancel();
         for (let i = 0; i < waiting.length; i++) settle(waiting[i]!, (fates as readonly FateForm[])[i] ?? null);
       },
       cause => {
+        early?.cancel();
         for (const each of waiting) fail(each, cause);
       },
     );
   }
+
+  /** Whose deadline has passed is refused alone. */
+  #refuseLate(now: number): void {
+    const isLate = ({ deadline }: Waiting): boolean => deadline <= now;
+    for (const each of this.#waiting) if (isLate(each)) each.reject(tooLate());
+    this.#forms = this.#forms.filter((_, at) => !isLate(this.#waiting[at]!));
+    this.#waiting = this.#waiting.filter(each => !isLate(each));
+    this.#earliest = this.#waiting.reduce((least, { deadline }) => Math.min(least, deadline), Number.POSITIVE_INFINITY);
+  }
+}
+
+/** Those of a group whose deadline comes well before that of their call are told at their own; what comes later for them is not heard. */
+function tellAtOwnDeadline(clock: Clock, waiting: readonly Waiting[], latest: number): Timer {
+  const early = waiting.filter(({ deadline }) => latest - deadline > deadlineSlackMs);
+  early.sort((a, b) => a.deadline - b.deadline);
+  let timer: Timer | undefined;
+  const arm = (): void => {
+    const next = early[0]?.deadline;
+    if (next === undefined) return;
+    timer = clock.after(next - clock.monotonic(), () => {
+      const due = Math.max(next, clock.monotonic());
+      while (early[0] && early[0].deadline <= due)
+        early.shift()!.resolve({ kind: 'unknown', cause: new Error('no answer before the deadline') });
+      arm();
+    });
+  };
+  arm();
+  return { cancel: () => timer?.cancel() };
 }
 
 function settle(waiting: Waiting, fate: FateForm): void {
@@ -83,8 +125,21 @@ function settle(waiting: Waiting, fate: FateForm): void {
   else waiting.resolve({ kind: 'conflict', tail: fate[0] });
 }
 
-/** Errors that say for certain that nothing was done. */
-const neverSent: ReadonlySet<string> = new Set(['UNAVAILABLE', 'OVERLOADED', 'CLOSED', 'TOO_LARGE', 'INVALID']);
+/** Errors that, when they say so, are certain that nothing was done. */
+const neverSent: ReadonlySet<string> = new Set([
+  'UNAVAILABLE',
+  'OVERLOADED',
+  'CLOSED',
+  'TOO_LARGE',
+  'INVALID',
+  'DEADLINE_EXCEEDED',
+]);
+
+function tooLate(): TandemError {
+  return new TandemError('DEADLINE_EXCEEDED', 'the deadline passed before the append was sent', {
+    outcome: 'not-done',
+  });
+}
 
 function fail(waiting: Waiting, cause: unknown): void {
   const error = TandemError.from(cause);
