@@ -1,11 +1,6 @@
-/**
- * The supervisor as a member of the app: it hears the heartbeats, so that it learns what a parent cannot see (a stuck
- * loop, a paused process), and can call and publish for commands from another terminal.
- */
+/** What commands from another terminal ask of an app, by way of a member of it that hears its heartbeats, calls and publishes. */
 import type { Host } from '../app/host.ts';
 import { openPeer } from '../app/peer.ts';
-import { linkDialer } from '../communication/link-dialer.ts';
-import { every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
 import { dueTime, type When } from '../events/later.ts';
@@ -14,21 +9,14 @@ import type { ParkedKey, ResumeForm } from '../events/parking.ts';
 import { Publisher, topicLog, unknownTopic } from '../events/publisher.ts';
 import { checkReplay, type ReplayForm } from '../events/replay.ts';
 import { type TopicView, viewTopics } from '../events/topic-view.ts';
-import type { Member, Verdict } from '../failure-detection/beat.ts';
-import type { Log } from '../log/engine.ts';
-import { holding } from '../log/hold.ts';
-import { reachEngine } from '../log/reach-engine.ts';
+import type { Member } from '../failure-detection/beat.ts';
+import type { Engine, Log } from '../log/engine.ts';
+import type { Registry } from '../naming/registry.ts';
 import { livingNumbers, type PartitionMap, steadyMap } from '../partitioning/partition-map.ts';
 import { sealFormat } from '../replication/entry.ts';
 import { logName } from '../replication/replica.ts';
 import { beginResharding, type CatalogContext, readCatalog } from '../state/catalog.ts';
 import { dropTable, type UndeclaredTable, undeclaredTables } from './undeclared-tables.ts';
-
-/** A verdict counts when it lasts: to kill what was only slow to be heard would be the worse cure. */
-const verdictLastsMs = 2000;
-
-/** The engine carries the bus, so no beat tells that it hangs: it is asked. Three silences of this long condemn it. */
-const probe = { intervalMs: 1000, timeoutMs: 3000, silencesMax: 3 } as const;
 
 /** One partition of a service's data, as the log and the heartbeats tell. */
 export interface PartitionView {
@@ -67,6 +55,7 @@ export interface ReplayedPartition {
 }
 
 export interface AppLink {
+  readonly registry: Registry;
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
   /** `when`: at once if it says nothing. */
   publish(topic: string, event: unknown, when: When, timeoutMs: number): Promise<void>;
@@ -99,51 +88,21 @@ export interface AppLink {
   close(): Promise<void>;
 }
 
-export async function openAppLink(
-  host: Host,
-  engineAddress: string,
-  linkHost: string,
-  engineId: () => string | undefined,
-  onVerdict: (id: string, verdict: Verdict) => void,
-): Promise<AppLink> {
-  const { clock, random, logger, meter, transports } = host;
-  const id = `supervisor-1-${random.id().slice(0, 6)}`;
-  const dialer = linkDialer({ transports, clock, random, logger, meter });
-  const engine = holding(await reachEngine({ dialer, address: engineAddress, name: id, clock, random, logger }), clock);
-  const peer = await openPeer({ id, role: 'supervisor', host, engine, listen: `tcp://${linkHost}:0` });
+export interface AppLinkOptions {
+  readonly id: string;
+  readonly host: Host;
+  readonly engine: Engine;
+  /** Where to listen: `tcp://127.0.0.1:0`. */
+  readonly listen: string;
+}
+
+export async function openAppLink({ id, host, engine, listen }: AppLinkOptions): Promise<AppLink> {
+  const { clock, random } = host;
+  const peer = await openPeer({ id, role: 'supervisor', host, engine, listen });
   peer.report({ ready: true });
   const { registry, caller } = peer;
   const later = { registry, caller, home: undefined };
   const publisher = new Publisher({ log: engine.log, source: id, clock, random, later });
-  /** Since when each ill member is ill (monotonic ms). */
-  const illSinceMs = new Map<string, number>();
-  let silences = 0;
-
-  const judge = (): void => {
-    const nowMs = clock.monotonic();
-    const ill = registry.members().filter(({ verdict }) => verdict === 'stuck' || verdict === 'dead');
-    for (const id of illSinceMs.keys()) if (!ill.some(({ beat }) => beat.id === id)) illSinceMs.delete(id);
-    for (const { beat, verdict } of ill) {
-      const sinceMs = illSinceMs.get(beat.id) ?? nowMs;
-      illSinceMs.set(beat.id, sinceMs);
-      if (nowMs - sinceMs < verdictLastsMs) continue;
-      illSinceMs.delete(beat.id);
-      onVerdict(beat.id, verdict);
-    }
-  };
-  const probing = every(clock, probe.intervalMs, async () => {
-    judge();
-    const id = engineId();
-    try {
-      await engine.log.barrier('supervisor/probe', { deadline: clock.monotonic() + probe.timeoutMs });
-      silences = 0;
-    } catch (failure) {
-      silences = TandemError.from(failure).code === 'DEADLINE_EXCEEDED' && id === engineId() ? silences + 1 : 0;
-    }
-    if (silences < probe.silencesMax || id === undefined) return;
-    silences = 0;
-    onVerdict(id, 'stuck');
-  });
   const catalogOf = (service: string, engineTimeoutMs: number): CatalogContext => ({
     ...{ service, engine, clock, random, engineTimeoutMs },
   });
@@ -170,6 +129,7 @@ export async function openAppLink(
     return (await caller.send(member, method, body, { deadline })).body;
   };
   return {
+    registry,
     async call(service, method, input, timeoutMs) {
       const { value } = await caller.call(service, method, input, { deadline: clock.monotonic() + timeoutMs });
       return value;
@@ -282,11 +242,8 @@ export async function openAppLink(
       return (await askOne(service, '$event.resume', form, deadline)) as boolean;
     },
     async close() {
-      probing.cancel();
       await publisher.close();
       await peer.close(0);
-      await engine.close();
-      await dialer.close();
     },
   };
 }
