@@ -1,6 +1,7 @@
 /** What commands from another terminal ask of an app, by way of a member of it that hears its heartbeats, calls and publishes. */
 import type { Host } from '../app/host.ts';
 import { openPeer } from '../app/peer.ts';
+import { sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
 import { dueTime, type When } from '../events/later.ts';
@@ -96,6 +97,9 @@ export interface AppLinkOptions {
   readonly listen: string;
 }
 
+/** As long as that takes when all goes well, and some more. */
+const hearingMsMax = 2000;
+
 export async function openAppLink({ id, host, engine, listen }: AppLinkOptions): Promise<AppLink> {
   const { clock, random } = host;
   const peer = await openPeer({ id, role: 'supervisor', host, engine, listen });
@@ -106,11 +110,19 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
   const catalogOf = (service: string, engineTimeoutMs: number): CatalogContext => ({
     ...{ service, engine, clock, random, engineTimeoutMs },
   });
+  /** A link that was just opened has not heard of everybody: what it does not know may be there all the same. Gives the deadline. */
+  const heardAll = async (timeoutMs: number): Promise<number> => {
+    const now = clock.monotonic();
+    const end = now + Math.min(timeoutMs, hearingMsMax);
+    while (registry.learning() && clock.monotonic() < end) await sleep(clock, 20);
+    return now + timeoutMs;
+  };
   /** @throws NOT_FOUND when no running service has it. */
-  const lettersOf = (
+  const lettersOf = async (
     name: string,
     timeoutMs: number,
-  ): { log: typeof engine.log; service: string; subscription: string; deadline: number } => {
+  ): Promise<{ log: Log; service: string; subscription: string; deadline: number }> => {
+    const deadline = await heardAll(timeoutMs);
     const known = registry
       .services()
       .flatMap(service => registry.descriptor(service)?.subscriptions.map(each => `${service}.${each.name}`) ?? []);
@@ -119,7 +131,6 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
       throw new TandemError('NOT_FOUND', `no running service has the subscription '${name}'; known: ${list}`);
     }
     const dot = name.indexOf('.');
-    const deadline = clock.monotonic() + timeoutMs;
     return { log: engine.log, service: name.slice(0, dot), subscription: name.slice(dot + 1), deadline };
   };
   /** Any instance that is ready: it passes on what another must do. */
@@ -136,6 +147,7 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
     },
     async publish(name, event, when, timeoutMs) {
       const at = dueTime(when, clock.now());
+      const deadline = await heardAll(timeoutMs);
       const topics = registry.services().flatMap(service => registry.descriptor(service)?.topics ?? []);
       const topic = topics.find(candidate => candidate.name === name);
       if (!topic)
@@ -150,12 +162,11 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
           `an event of '${name}' is an object with its key '${topic.key}' (text or number)`,
         );
       }
-      const deadline = clock.monotonic() + timeoutMs;
       if (at === undefined) await publisher.publishRaw(name, topic.partitions, String(key), event, deadline, undefined);
       else await publisher.publishRawAt(at, topic, String(key), event, deadline, undefined);
     },
     async tables(wanted, timeoutMs) {
-      const deadline = clock.monotonic() + timeoutMs;
+      const deadline = await heardAll(timeoutMs);
       const maps: MapView[] = [];
       const views: Promise<PartitionView>[] = [];
       for (const service of registry.services()) {
@@ -171,12 +182,18 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
       }
       return { maps, partitions: await Promise.all(views) };
     },
-    undeclared: (wanted, timeoutMs) => undeclaredTables(registry, caller, wanted, clock.monotonic() + timeoutMs),
-    dropTable: (service, table, timeoutMs) =>
-      dropTable({ registry, caller, clock, service, table, deadline: clock.monotonic() + timeoutMs }),
-    topics: (wanted, timeoutMs) =>
-      viewTopics({ log: engine.log, registry, caller, clock, deadline: clock.monotonic() + timeoutMs }, wanted),
+    async undeclared(wanted, timeoutMs) {
+      return undeclaredTables(registry, caller, wanted, await heardAll(timeoutMs));
+    },
+    async dropTable(service, table, timeoutMs) {
+      return dropTable({ registry, caller, clock, service, table, deadline: await heardAll(timeoutMs) });
+    },
+    async topics(wanted, timeoutMs) {
+      const deadline = await heardAll(timeoutMs);
+      return viewTopics({ log: engine.log, registry, caller, clock, deadline }, wanted);
+    },
     async reshard(service, to, timeoutMs) {
+      await heardAll(timeoutMs);
       const keeping = registry.services().filter(name => registry.descriptor(name)?.keyspace);
       if (!keeping.includes(service)) {
         const list = keeping.join(', ') || 'none';
@@ -196,19 +213,19 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
     partitionMap: async (service, timeoutMs) => mapView(service, await readCatalog(catalogOf(service, timeoutMs))),
     async deadLetters(subscription, limit, timeoutMs) {
       const found: DeadLetter[] = [];
-      for await (const { letter } of readDeadLetters(lettersOf(subscription, timeoutMs))) {
+      for await (const { letter } of readDeadLetters(await lettersOf(subscription, timeoutMs))) {
         if (found.push(letter) >= limit) break;
       }
       return found;
     },
-    redrive(name, limit, timeoutMs) {
-      const { service, deadline, ...letters } = lettersOf(name, timeoutMs);
+    async redrive(name, limit, timeoutMs) {
+      const { service, deadline, ...letters } = await lettersOf(name, timeoutMs);
       const resume = async (form: ResumeForm): Promise<boolean> =>
         (await askOne(service, '$event.resume', form, deadline)) as boolean;
       return redrive({ ...letters, service, deadline, limit, resume, clock, random });
     },
     async parked(name, limit, timeoutMs) {
-      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
       const answers = await Promise.all(
         registry
           .instances(service)
@@ -217,7 +234,7 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
       return answers.flatMap(({ body }) => body as readonly ParkedKey[]).slice(0, limit);
     },
     async replay(name, from, timeoutMs) {
-      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
       const descriptor = registry.descriptor(service)!;
       const topic = descriptor.subscriptions.find(each => each.name === subscription)!.topic;
       const count = descriptor.topics.find(each => each.name === topic)!.partitions;
@@ -237,7 +254,7 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
       return begun;
     },
     async discard(name, key, timeoutMs) {
-      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
       const form: ResumeForm = { subscription, key, discard: true };
       return (await askOne(service, '$event.resume', form, deadline)) as boolean;
     },

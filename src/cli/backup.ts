@@ -11,7 +11,7 @@ import { openBackupProgress, summaryForm, tellSummary } from './backup-summary.t
 import { type Command, dataFlag, type Invocation, text, UsageError } from './command.ts';
 import { ask } from './control.ts';
 import { keepAwake } from './keep-awake.ts';
-import { dataPathOf, findApp } from './running-app.ts';
+import { controlOf, dataPathOf, findApp, type RunningApp } from './running-app.ts';
 import { size, type Terminal } from './terminal.ts';
 
 export const command: Command = {
@@ -80,19 +80,14 @@ async function engineOf({ flags, environment }: Invocation): Promise<OpenedEngin
   const given = text(flags, 'engine');
   if (given !== undefined) return at(given);
   const data = await dataPathOf({ flags, environment });
-  let control: string | undefined;
+  let app: RunningApp;
   try {
-    control = findApp(data).control;
+    app = findApp(data);
   } catch (cause) {
     if (TandemError.from(cause).code !== 'NOT_FOUND') throw cause;
     return stoppedEngine(data);
   }
-  if (control === undefined)
-    throw new TandemError(
-      'UNAVAILABLE',
-      'the app runs, but its supervisor does not answer; run the same tandem up again, then repeat',
-    );
-  return at(await ask(control, '$engine', null, 5000));
+  return at(await ask(controlOf(app), '$engine', null, 5000));
 }
 
 async function stoppedEngine(data: string): Promise<OpenedEngine> {
