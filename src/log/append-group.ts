@@ -23,7 +23,6 @@ const groupAppendsMax = 128;
 const deadlineSlackMs = 50;
 
 interface Waiting {
-  readonly deadline: number;
   resolve(result: AppendResult): void;
   reject(error: unknown): void;
 }
@@ -34,9 +33,9 @@ export class AppendGroup {
   readonly #flushTask = (): void => this.#flush();
   #forms: AppendForm[] = [];
   #waiting: Waiting[] = [];
+  /** Of each; beside them, since numbers alone lie in an array without a box around each. */
+  #deadlines: number[] = [];
   #bytes = 0;
-  #earliest = Number.POSITIVE_INFINITY;
-  #latest = Number.NEGATIVE_INFINITY;
 
   constructor(clock: Clock, send: (group: readonly AppendForm[], options: SendOptions) => Promise<unknown>) {
     this.#clock = clock;
@@ -57,26 +56,35 @@ export class AppendGroup {
     if (this.#forms.length === 0) this.#clock.defer(this.#flushTask);
     this.#forms.push([log, expected === 'any' ? null : expected, bodies]);
     this.#bytes += bytes;
-    if (deadline < this.#earliest) this.#earliest = deadline;
-    if (deadline > this.#latest) this.#latest = deadline;
-    return new Promise((resolve, reject) => this.#waiting.push({ deadline, resolve, reject }));
+    this.#deadlines.push(deadline);
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
   #flush(): void {
     if (this.#forms.length === 0) return;
-    const now = this.#clock.monotonic();
-    if (this.#earliest <= now) this.#refuseLate(now);
-    const forms = this.#forms;
-    const waiting = this.#waiting;
-    const earliest = this.#earliest;
-    const latest = this.#latest;
+    let forms = this.#forms;
+    let waiting = this.#waiting;
+    let deadlines = this.#deadlines;
     this.#forms = [];
     this.#waiting = [];
+    this.#deadlines = [];
     this.#bytes = 0;
-    this.#earliest = Number.POSITIVE_INFINITY;
-    this.#latest = Number.NEGATIVE_INFINITY;
-    if (forms.length === 0) return;
-    const early = latest - earliest > deadlineSlackMs ? tellAtOwnDeadline(this.#clock, waiting, latest) : undefined;
+    let earliest = Number.POSITIVE_INFINITY;
+    let latest = Number.NEGATIVE_INFINITY;
+    for (const deadline of deadlines) {
+      if (deadline < earliest) earliest = deadline;
+      if (deadline > latest) latest = deadline;
+    }
+    const now = this.#clock.monotonic();
+    if (earliest <= now) {
+      const inTime = (_: unknown, at: number): boolean => deadlines[at]! > now;
+      for (const [at, each] of waiting.entries()) if (!inTime(each, at)) each.reject(tooLate());
+      forms = forms.filter(inTime);
+      if (forms.length === 0) return;
+      waiting = waiting.filter(inTime);
+      deadlines = deadlines.filter(deadline => deadline > now);
+    }
+    const early = latest - earliest > deadlineSlackMs ? tellEarly(this.#clock, waiting, deadlines, latest) : undefined;
     this.#send(forms, { deadline: latest, priority: 'critical' }).then(
       fates => {
         early?.cancel();
@@ -88,29 +96,20 @@ export class AppendGroup {
       },
     );
   }
-
-  /** Whose deadline has passed is refused alone. */
-  #refuseLate(now: number): void {
-    const isLate = ({ deadline }: Waiting): boolean => deadline <= now;
-    for (const each of this.#waiting) if (isLate(each)) each.reject(tooLate());
-    this.#forms = this.#forms.filter((_, at) => !isLate(this.#waiting[at]!));
-    this.#waiting = this.#waiting.filter(each => !isLate(each));
-    this.#earliest = this.#waiting.reduce((least, { deadline }) => Math.min(least, deadline), Number.POSITIVE_INFINITY);
-  }
 }
 
 /** Those of a group whose deadline comes well before that of their call are told at their own; what comes later for them is not heard. */
-function tellAtOwnDeadline(clock: Clock, waiting: readonly Waiting[], latest: number): Timer {
-  const early = waiting.filter(({ deadline }) => latest - deadline > deadlineSlackMs);
-  early.sort((a, b) => a.deadline - b.deadline);
+function tellEarly(clock: Clock, waiting: readonly Waiting[], deadlines: readonly number[], latest: number): Timer {
+  const early = [...deadlines.keys()].filter(at => latest - deadlines[at]! > deadlineSlackMs);
+  early.sort((a, b) => deadlines[a]! - deadlines[b]!);
   let timer: Timer | undefined;
   const arm = (): void => {
-    const next = early[0]?.deadline;
-    if (next === undefined) return;
+    if (early.length === 0) return;
+    const next = deadlines[early[0]!]!;
     timer = clock.after(next - clock.monotonic(), () => {
       const due = Math.max(next, clock.monotonic());
-      while (early[0] && early[0].deadline <= due)
-        early.shift()!.resolve({ kind: 'unknown', cause: new Error('no answer before the deadline') });
+      while (early.length > 0 && deadlines[early[0]!]! <= due)
+        waiting[early.shift()!]!.resolve({ kind: 'unknown', cause: new Error('no answer before the deadline') });
       arm();
     });
   };
