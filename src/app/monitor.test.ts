@@ -59,7 +59,8 @@ const promtool = spawnSync('promtool', ['--version']).error ? undefined : 'promt
 test('metrics of all processes are one valid exposition; the state tells traffic and failure', async t => {
   const monitor = await open();
   const feed = setInterval(() => cluster.step(20, { failing: true }), 20);
-  const events = await fetch(`http://127.0.0.1:${monitor.port}/api/events`);
+  t.after(() => clearInterval(feed));
+  const events = await fetch(`http://127.0.0.1:${monitor.port}/api/events`, { signal: AbortSignal.timeout(30_000) });
   const reader = events.body!.pipeThrough(new TextDecoderStream()).getReader();
   let state: MonitorState;
   let text = '';

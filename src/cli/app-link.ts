@@ -1,14 +1,10 @@
-/**
- * The supervisor as a member of the app: it hears the heartbeats, so that it learns what a parent cannot see (a stuck
- * loop, a paused process), and can call and publish for commands from another terminal.
- */
+/** What commands from another terminal ask of an app, by way of a member of it that hears its heartbeats, calls and publishes. */
 import type { Host } from '../app/host.ts';
 import { openPeer } from '../app/peer.ts';
 import { readSwitches, switchStrategy } from '../calling/strategy-switches.ts';
-import { linkDialer } from '../communication/link-dialer.ts';
 import { checkStrategy, defaultStrategy, type Strategy } from '../contract/balance.ts';
 import { didYouMean } from '../contract/did-you-mean.ts';
-import { every } from '../core/clock.ts';
+import { sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
 import { dueTime, type When } from '../events/later.ts';
@@ -17,21 +13,14 @@ import type { ParkedKey, ResumeForm } from '../events/parking.ts';
 import { Publisher, topicLog, unknownTopic } from '../events/publisher.ts';
 import { checkReplay, type ReplayForm } from '../events/replay.ts';
 import { type TopicView, viewTopics } from '../events/topic-view.ts';
-import type { Member, Verdict } from '../failure-detection/beat.ts';
-import type { Log } from '../log/engine.ts';
-import { holding } from '../log/hold.ts';
-import { reachEngine } from '../log/reach-engine.ts';
+import type { Member } from '../failure-detection/beat.ts';
+import type { Engine, Log } from '../log/engine.ts';
+import type { Registry } from '../naming/registry.ts';
 import { livingNumbers, type PartitionMap, steadyMap } from '../partitioning/partition-map.ts';
 import { sealFormat } from '../replication/entry.ts';
 import { logName } from '../replication/replica.ts';
 import { beginResharding, type CatalogContext, readCatalog } from '../state/catalog.ts';
 import { dropTable, type UndeclaredTable, undeclaredTables } from './undeclared-tables.ts';
-
-/** A verdict counts when it lasts: to kill what was only slow to be heard would be the worse cure. */
-const verdictLastsMs = 2000;
-
-/** The engine carries the bus, so no beat tells that it hangs: it is asked. Three silences of this long condemn it. */
-const probe = { intervalMs: 1000, timeoutMs: 3000, silencesMax: 3 } as const;
 
 /** One partition of a service's data, as the log and the heartbeats tell. */
 export interface PartitionView {
@@ -84,6 +73,7 @@ export interface ReplayedPartition {
 }
 
 export interface AppLink {
+  readonly registry: Registry;
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
   /** `when`: at once if it says nothing. */
   publish(topic: string, event: unknown, when: When, timeoutMs: number): Promise<void>;
@@ -118,59 +108,40 @@ export interface AppLink {
   close(): Promise<void>;
 }
 
-export async function openAppLink(
-  host: Host,
-  engineAddress: string,
-  linkHost: string,
-  engineId: () => string | undefined,
-  onVerdict: (id: string, verdict: Verdict) => void,
-): Promise<AppLink> {
-  const { clock, random, logger, meter, transports } = host;
-  const id = `supervisor-1-${random.id().slice(0, 6)}`;
-  const dialer = linkDialer({ transports, clock, random, logger, meter });
-  const engine = holding(await reachEngine({ dialer, address: engineAddress, name: id, clock, random, logger }), clock);
-  const peer = await openPeer({ id, role: 'supervisor', host, engine, listen: `tcp://${linkHost}:0` });
+export interface AppLinkOptions {
+  readonly id: string;
+  readonly host: Host;
+  readonly engine: Engine;
+  /** Where to listen: `tcp://127.0.0.1:0`. */
+  readonly listen: string;
+}
+
+/** As long as that takes when all goes well, and some more. */
+const hearingMsMax = 2000;
+
+export async function openAppLink({ id, host, engine, listen }: AppLinkOptions): Promise<AppLink> {
+  const { clock, random } = host;
+  const peer = await openPeer({ id, role: 'supervisor', host, engine, listen });
   peer.report({ ready: true });
   const { registry, caller } = peer;
   const later = { registry, caller, home: undefined };
   const publisher = new Publisher({ log: engine.log, source: id, clock, random, later });
-  /** Since when each ill member is ill (monotonic ms). */
-  const illSinceMs = new Map<string, number>();
-  let silences = 0;
-
-  const judge = (): void => {
-    const nowMs = clock.monotonic();
-    const ill = registry.members().filter(({ verdict }) => verdict === 'stuck' || verdict === 'dead');
-    for (const id of illSinceMs.keys()) if (!ill.some(({ beat }) => beat.id === id)) illSinceMs.delete(id);
-    for (const { beat, verdict } of ill) {
-      const sinceMs = illSinceMs.get(beat.id) ?? nowMs;
-      illSinceMs.set(beat.id, sinceMs);
-      if (nowMs - sinceMs < verdictLastsMs) continue;
-      illSinceMs.delete(beat.id);
-      onVerdict(beat.id, verdict);
-    }
-  };
-  const probing = every(clock, probe.intervalMs, async () => {
-    judge();
-    const id = engineId();
-    try {
-      await engine.log.barrier('supervisor/probe', { deadline: clock.monotonic() + probe.timeoutMs });
-      silences = 0;
-    } catch (failure) {
-      silences = TandemError.from(failure).code === 'DEADLINE_EXCEEDED' && id === engineId() ? silences + 1 : 0;
-    }
-    if (silences < probe.silencesMax || id === undefined) return;
-    silences = 0;
-    onVerdict(id, 'stuck');
-  });
   const catalogOf = (service: string, engineTimeoutMs: number): CatalogContext => ({
     ...{ service, engine, clock, random, engineTimeoutMs },
   });
+  /** A link that was just opened has not heard of everybody: what it does not know may be there all the same. Gives the deadline. */
+  const heardAll = async (timeoutMs: number): Promise<number> => {
+    const now = clock.monotonic();
+    const end = now + Math.min(timeoutMs, hearingMsMax);
+    while (registry.learning() && clock.monotonic() < end) await sleep(clock, 20);
+    return now + timeoutMs;
+  };
   /** @throws NOT_FOUND when no running service has it. */
-  const lettersOf = (
+  const lettersOf = async (
     name: string,
     timeoutMs: number,
-  ): { log: typeof engine.log; service: string; subscription: string; deadline: number } => {
+  ): Promise<{ log: Log; service: string; subscription: string; deadline: number }> => {
+    const deadline = await heardAll(timeoutMs);
     const known = registry
       .services()
       .flatMap(service => registry.descriptor(service)?.subscriptions.map(each => `${service}.${each.name}`) ?? []);
@@ -179,7 +150,6 @@ export async function openAppLink(
       throw new TandemError('NOT_FOUND', `no running service has the subscription '${name}'; known: ${list}`);
     }
     const dot = name.indexOf('.');
-    const deadline = clock.monotonic() + timeoutMs;
     return { log: engine.log, service: name.slice(0, dot), subscription: name.slice(dot + 1), deadline };
   };
   /** Any instance that is ready: it passes on what another must do. */
@@ -189,8 +159,9 @@ export async function openAppLink(
     return (await caller.send(member, method, body, { deadline })).body;
   };
   return {
+    registry,
     async balance(change, timeoutMs) {
-      const deadline = clock.monotonic() + timeoutMs;
+      const deadline = await heardAll(timeoutMs);
       if (change && !registry.services().includes(change.service)) {
         const near = didYouMean(change.service, registry.services());
         const hint = near.length > 0 ? `; did you mean ${near.join(' or ')}?` : '';
@@ -221,6 +192,7 @@ export async function openAppLink(
     },
     async publish(name, event, when, timeoutMs) {
       const at = dueTime(when, clock.now());
+      const deadline = await heardAll(timeoutMs);
       const topics = registry.services().flatMap(service => registry.descriptor(service)?.topics ?? []);
       const topic = topics.find(candidate => candidate.name === name);
       if (!topic)
@@ -235,12 +207,11 @@ export async function openAppLink(
           `an event of '${name}' is an object with its key '${topic.key}' (text or number)`,
         );
       }
-      const deadline = clock.monotonic() + timeoutMs;
       if (at === undefined) await publisher.publishRaw(name, topic.partitions, String(key), event, deadline, undefined);
       else await publisher.publishRawAt(at, topic, String(key), event, deadline, undefined);
     },
     async tables(wanted, timeoutMs) {
-      const deadline = clock.monotonic() + timeoutMs;
+      const deadline = await heardAll(timeoutMs);
       const maps: MapView[] = [];
       const views: Promise<PartitionView>[] = [];
       for (const service of registry.services()) {
@@ -256,12 +227,18 @@ export async function openAppLink(
       }
       return { maps, partitions: await Promise.all(views) };
     },
-    undeclared: (wanted, timeoutMs) => undeclaredTables(registry, caller, wanted, clock.monotonic() + timeoutMs),
-    dropTable: (service, table, timeoutMs) =>
-      dropTable({ registry, caller, clock, service, table, deadline: clock.monotonic() + timeoutMs }),
-    topics: (wanted, timeoutMs) =>
-      viewTopics({ log: engine.log, registry, caller, clock, deadline: clock.monotonic() + timeoutMs }, wanted),
+    async undeclared(wanted, timeoutMs) {
+      return undeclaredTables(registry, caller, wanted, await heardAll(timeoutMs));
+    },
+    async dropTable(service, table, timeoutMs) {
+      return dropTable({ registry, caller, clock, service, table, deadline: await heardAll(timeoutMs) });
+    },
+    async topics(wanted, timeoutMs) {
+      const deadline = await heardAll(timeoutMs);
+      return viewTopics({ log: engine.log, registry, caller, clock, deadline }, wanted);
+    },
     async reshard(service, to, timeoutMs) {
+      await heardAll(timeoutMs);
       const keeping = registry.services().filter(name => registry.descriptor(name)?.keyspace);
       if (!keeping.includes(service)) {
         const list = keeping.join(', ') || 'none';
@@ -281,19 +258,19 @@ export async function openAppLink(
     partitionMap: async (service, timeoutMs) => mapView(service, await readCatalog(catalogOf(service, timeoutMs))),
     async deadLetters(subscription, limit, timeoutMs) {
       const found: DeadLetter[] = [];
-      for await (const { letter } of readDeadLetters(lettersOf(subscription, timeoutMs))) {
+      for await (const { letter } of readDeadLetters(await lettersOf(subscription, timeoutMs))) {
         if (found.push(letter) >= limit) break;
       }
       return found;
     },
-    redrive(name, limit, timeoutMs) {
-      const { service, deadline, ...letters } = lettersOf(name, timeoutMs);
+    async redrive(name, limit, timeoutMs) {
+      const { service, deadline, ...letters } = await lettersOf(name, timeoutMs);
       const resume = async (form: ResumeForm): Promise<boolean> =>
         (await askOne(service, '$event.resume', form, deadline)) as boolean;
       return redrive({ ...letters, service, deadline, limit, resume, clock, random });
     },
     async parked(name, limit, timeoutMs) {
-      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
       const answers = await Promise.all(
         registry
           .instances(service)
@@ -302,7 +279,7 @@ export async function openAppLink(
       return answers.flatMap(({ body }) => body as readonly ParkedKey[]).slice(0, limit);
     },
     async replay(name, from, timeoutMs) {
-      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
       const descriptor = registry.descriptor(service)!;
       const topic = descriptor.subscriptions.find(each => each.name === subscription)!.topic;
       const count = descriptor.topics.find(each => each.name === topic)!.partitions;
@@ -310,7 +287,7 @@ export async function openAppLink(
       // All are looked at before any is put back: what is refused has changed nothing.
       const begun: ReplayedPartition[] = [];
       for (const partition of wanted) {
-        const at = { log: engine.log, topicLog: topicLog(topic, partition), deadline };
+        const at = { log: engine.log, topicLog: topicLog(topic, partition), deadline: () => deadline };
         const start = await startOf(at, from);
         // Nothing was ever published there.
         if (start) begun.push({ partition, ...start });
@@ -322,16 +299,13 @@ export async function openAppLink(
       return begun;
     },
     async discard(name, key, timeoutMs) {
-      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
       const form: ResumeForm = { subscription, key, discard: true };
       return (await askOne(service, '$event.resume', form, deadline)) as boolean;
     },
     async close() {
-      probing.cancel();
       await publisher.close();
       await peer.close(0);
-      await engine.close();
-      await dialer.close();
     },
   };
 }
@@ -341,7 +315,7 @@ async function startOf(
   at: RangeOptions,
   from: Parameters<AppLink['replay']>[1],
 ): Promise<Omit<ReplayedPartition, 'partition'> | undefined> {
-  const info = await at.log.info(at.topicLog, { deadline: at.deadline }).catch(cause => {
+  const info = await at.log.info(at.topicLog, { deadline: at.deadline() }).catch(cause => {
     if (TandemError.from(cause).code === 'NOT_FOUND') return undefined;
     throw cause;
   });

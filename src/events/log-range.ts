@@ -9,8 +9,8 @@ const lookBytes = 1024;
 export interface RangeOptions {
   readonly log: Log;
   readonly topicLog: string;
-  /** Absolute, monotonic ms. */
-  readonly deadline: number;
+  /** Of the next step, of which a long log takes many: absolute, monotonic ms. */
+  readonly deadline: () => number;
 }
 
 /**
@@ -18,9 +18,9 @@ export interface RangeOptions {
  * source that was cut off sends older events late, so times do not only grow along a log: nothing but looking at all tells.
  */
 export async function positionAt({ log, topicLog, deadline }: RangeOptions, atMs: number): Promise<number> {
-  const { first, tail } = await log.info(topicLog, { deadline });
+  const { first, tail } = await log.info(topicLog, { deadline: deadline() });
   for (let next = first; next <= tail; ) {
-    const entries = await log.read(topicLog, next, next === first ? lookBytes : readBytes, { deadline });
+    const entries = await log.read(topicLog, next, next === first ? lookBytes : readBytes, { deadline: deadline() });
     if (entries.length === 0) break;
     for (const { position, body } of entries) {
       // What a barrier left.
@@ -33,11 +33,11 @@ export async function positionAt({ log, topicLog, deadline }: RangeOptions, atMs
 
 /** Position from which on at most `bytes` are kept; the newest event is, whatever its size. */
 export async function positionOfLast({ log, topicLog, deadline }: RangeOptions, bytes: number): Promise<number> {
-  const info = await log.info(topicLog, { deadline });
+  const info = await log.info(topicLog, { deadline: deadline() });
   let over = info.bytes - bytes;
   let next = info.first;
   while (over > 0 && next <= info.tail) {
-    const entries = await log.read(topicLog, next, readBytes, { deadline });
+    const entries = await log.read(topicLog, next, readBytes, { deadline: deadline() });
     if (entries.length === 0) break;
     for (const { position, body } of entries) {
       if (over <= 0) break;

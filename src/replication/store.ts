@@ -3,7 +3,6 @@
  * position, chain hash and digest together or not at all; nothing is synced, because everything can be rebuilt.
  */
 import { TandemError } from '../core/errors.ts';
-import type { Renewal } from './incarnation.ts';
 
 /** A store could not take a change and is as it was. Worth trying again: what it lacks, mostly room on its disk, may come back. */
 export class StoreError extends TandemError {
@@ -14,6 +13,9 @@ export class StoreError extends TandemError {
 
 export type Write = readonly [table: string, key: string, value: Uint8Array | undefined];
 export type Row = readonly [table: string, key: string, value: Uint8Array];
+
+/** From this position on the log has another identity (incarnation.ts). */
+export type Renewal = readonly [position: number, id: string];
 
 /** What a replica is, apart from its rows. Plain data; stored with each commit and in snapshots. */
 export interface Head {
