@@ -24,8 +24,8 @@ export interface BenchApp {
   readonly caller: Caller;
   /** Pid of each process started, in the order of the services; the engine's first. */
   readonly pids: readonly number[];
-  /** Starts one more instance; resolves when it is ready. */
-  join(service: string): Promise<Started>;
+  /** Starts one more instance, or (by its id) the next life of one; resolves when it is ready. */
+  join(service: string, id?: string): Promise<Started>;
   /** Of the services, in their order. */
   readonly instances: readonly Started[];
 }
@@ -82,8 +82,7 @@ export function withApp<T>(
         const peer = await openPeer({ id: 'bench-1-bench', role: 'gateway', host, engine, listen });
         try {
           const pids = started.map(({ pid }) => pid);
-          const join = async (service: string): Promise<Started> => {
-            const id = `${service}-${started.length}-bench`;
+          const join = async (service: string, id = `${service}-${started.length}-bench`): Promise<Started> => {
             const settings = { ...common, id, service, file: serviceFile, engineAddress };
             const joined = await start('instance', settings);
             started.push(joined);

@@ -1,15 +1,97 @@
 /**
- * How long the engine takes to answer again after kill -9, against the length of its log (100-byte entries over 8 logs): from
- * the start of its process to its address, Node's own start included. Load 0 is an empty directory. Less is better.
+ * What a death costs. `takeover`: an instance is killed (-9) while the app is otherwise at rest, and a write to each partition
+ * that it wrote is called for at that moment, from another process; ms from the kill to the first answer and to the last.
+ * Three instances in turn, each started anew and given its partitions back before the next is killed. `engine`: from the
+ * start of its process to its address, Node's own start included, after kill -9 with so many entries of 100 bytes over 8
+ * logs. Less is better.
  */
-import { connected, start } from './app.ts';
-import { inDirectory } from './beside.ts';
-import type { Bench, Figures } from './run.ts';
+import { numberOfKey, steadyMap } from '../src/partitioning/partition-map.ts';
+import { type BenchApp, connected, type Started, start, withApp } from './app.ts';
+import { inDirectory, pause, retried } from './beside.ts';
+import { percentile } from './rate.ts';
 
+const kills = 33;
+const partitions = 64;
+/** Fewer than its third, which rank deals out unevenly. */
+const writtenMin = 10;
+const settleMsMax = 20_000;
+const lengths = [0, 10_000, 100_000, 1_000_000] as const;
+const rounds = 3;
 const batch = 200;
 const body = Buffer.alloc(100, 'x');
 
-const engine = (entries: number): Promise<Figures> =>
+export async function measure(say: (line: string) => void): Promise<{ ratios: object; raw: object }> {
+  const raw: Record<string, number[]> = {};
+  const note = (key: string, value: number): void => {
+    raw[key] ??= [];
+    raw[key].push(Math.round(value * 10) / 10);
+  };
+  await withApp(['items', 'items', 'items'], app => takeovers(app, note, say));
+  for (const key of ['first', 'last']) {
+    const ms = raw[key]!;
+    const [p50, p90, p99] = [0.5, 0.9, 0.99].map(share => percentile(ms, share));
+    say(`takeover, ${key} write after a kill (${ms.length} kills): p50 ${p50} ms, p90 ${p90} ms, p99 ${p99} ms`);
+  }
+  for (const entries of lengths) {
+    for (let round = 0; round < rounds; round++) note(`engine@${entries}`, await engineStartMs(entries));
+    say(`engine after ${entries.toLocaleString('en')} entries: ${percentile(raw[`engine@${entries}`]!, 0.5)} ms`);
+  }
+  return { ratios: {}, raw };
+}
+
+type Note = (key: string, value: number) => void;
+
+async function takeovers(app: BenchApp, note: Note, say: (line: string) => void): Promise<void> {
+  const keys = Array.from({ length: partitions }, (_, number) => keyIn(number));
+  for (const key of keys) await retried(() => app.caller.call('items', 'add', { key }));
+  const running = app.instances.map((started, index) => ({ started, id: `items-${index + 1}-bench` }));
+  for (let kill = 0; kill < kills; kill++) {
+    const index = kill % running.length;
+    const victim = running[index]!;
+    const written = await settled(app, victim.id);
+    const before = performance.now();
+    process.kill(victim.started.pid, 'SIGKILL');
+    const taken = await Promise.all(
+      written.map(async number => {
+        // A caller at rest has saved no retries for so many at once.
+        await retried(() => app.caller.call('items', 'add', { key: keys[number]! }));
+        return performance.now() - before;
+      }),
+    );
+    note('first', Math.min(...taken));
+    note('last', Math.max(...taken));
+    say(
+      `kill ${kill + 1}: ${written.length} partitions, first ${Math.min(...taken).toFixed(1)} ms, last ${Math.max(...taken).toFixed(1)} ms`,
+    );
+    const id = `items-${index + 1}-life${kill}`;
+    running[index] = { started: await app.join('items', id), id };
+  }
+}
+
+/** Waits until every partition has its writer, and this instance its share; the numbers of these. */
+async function settled({ caller: { registry } }: BenchApp, id: string): Promise<number[]> {
+  for (const until = performance.now() + settleMsMax; ; await pause(50)) {
+    const written = new Set<number>();
+    const own: number[] = [];
+    for (const { beat } of registry.instances('items')) {
+      for (const { partition, epoch } of beat.partitions) {
+        if (epoch === 0) continue;
+        written.add(partition);
+        if (beat.id === id) own.push(partition);
+      }
+    }
+    if (written.size === partitions && own.length >= writtenMin) return own;
+    if (performance.now() > until)
+      throw new Error(`${written.size} of ${partitions} partitions are written, ${own.length} by ${id}`);
+  }
+}
+
+function keyIn(partition: number): string {
+  const map = steadyMap(partitions);
+  for (let n = 0; ; n++) if (numberOfKey(map, `key${n}`) === partition) return `key${n}`;
+}
+
+const engineStartMs = (entries: number): Promise<number> =>
   inDirectory(async directory => {
     const settings = { id: 'engine-1-bench', dataDirectory: directory, host: '127.0.0.1', logLevel: 'error' } as const;
     const first = await start('engine', settings);
@@ -30,15 +112,8 @@ const engine = (entries: number): Promise<Figures> =>
     });
     await first.stop('SIGKILL');
     const startedAt = performance.now();
-    const second = await start('engine', settings);
+    const second: Started = await start('engine', settings);
     const ms = performance.now() - startedAt;
     await second.stop();
-    return { ms };
+    return ms;
   });
-
-export const bench: Bench = {
-  ours: ['engine'],
-  rounds: 5,
-  loads: [0, 10_000, 100_000, 1_000_000],
-  subjects: { engine },
-};

@@ -82,6 +82,7 @@ export function sampleCluster(options: { readonly empty?: boolean } = {}): Sampl
     },
     until: async () => {},
     reportBroken() {},
+    reportRefused() {},
   };
 
   const cluster: SampleCluster = {

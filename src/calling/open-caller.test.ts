@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
-import type { Channel, Dialer, Reply, SendOptions } from '../core/channel.ts';
+import type { Channel, Dialer, LinkEnd, Reply, SendOptions } from '../core/channel.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import type { CallMeta } from '../core/meta.ts';
@@ -79,6 +79,7 @@ function world(members: Member[], answer: Answer) {
   const clock = virtualClock();
   const listeners = new Set<() => void>();
   const broken: string[] = [];
+  const refused: string[] = [];
   const sent: { address: string; method: string; meta: CallMeta }[] = [];
   let current = members;
   let version = 1;
@@ -107,20 +108,21 @@ function world(members: Member[], answer: Answer) {
         }
         clock.after(deadline - clock.monotonic(), () => reject(new TandemError('UNAVAILABLE', what)));
       }),
-    reportBroken: id => {
-      broken.push(id);
-    },
+    reportBroken: id => void broken.push(id),
+    reportRefused: id => void refused.push(id),
   };
-  const channels = new Map<string, { channel: Channel; close: () => void }>();
+  const channels = new Map<string, { channel: Channel; close: (end?: LinkEnd) => void }>();
+  const dialled: string[] = [];
   const dialer: Dialer = {
     dial(address) {
       let known = channels.get(address);
       if (!known) {
-        const closers: (() => void)[] = [];
+        const closers: ((end: LinkEnd) => void)[] = [];
+        dialled.push(address);
         known = {
-          close: () => {
+          close: (end = 'lost') => {
             channels.delete(address);
-            for (const closer of closers) closer();
+            for (const closer of closers) closer(end);
           },
           channel: {
             call(method, body, options) {
@@ -158,7 +160,7 @@ function world(members: Member[], answer: Answer) {
     version++;
     for (const listener of [...listeners]) listener();
   };
-  return { clock, caller, sent, broken, change, channels, registry };
+  return { clock, caller, sent, broken, refused, dialled, change, channels, registry };
 }
 const fails = (code: ConstructorParameters<typeof TandemError>[0], details?: Record<string, unknown>): Promise<never> =>
   Promise.reject(new TandemError(code, code, details ? { details } : {}));
@@ -301,6 +303,25 @@ test('a connection that ends is evidence for the registry', async () => {
   await caller.call('stock', 'plain', 1);
   channels.get('memory://a')!.close();
   assert.deepEqual(broken, ['a']);
+});
+
+test('a link that ends is dialled once more: refused, the process is dead; the next loss soon after is not dialled for', async () => {
+  const { caller, broken, refused, dialled, channels, clock } = world([member('a')], async () => ({ body: 1 }));
+  const [watched] = caller.registry.members();
+  caller.watch(watched!);
+  caller.watch(watched!);
+  assert.equal(dialled.length, 1);
+  channels.get(dialled[0]!)!.close();
+  assert.deepEqual([dialled.length, broken, refused], [2, ['a'], []]);
+  channels.get(dialled[0]!)!.close('refused');
+  assert.deepEqual([dialled.length, broken, refused], [2, ['a'], ['a']]);
+  caller.watch(watched!);
+  channels.get(dialled[0]!)!.close();
+  assert.equal(dialled.length, 3, 'a line that breaks again and again is not dialled as often');
+  await clock.advance(1000);
+  caller.watch(watched!);
+  channels.get(dialled[0]!)!.close('not-tried');
+  assert.deepEqual([dialled.length, broken.length, refused.length], [4, 2, 1], 'what was not tried is no evidence');
 });
 
 test('a fallback answers system failures, says so, and never hides an answer of the contract', async () => {

@@ -434,6 +434,7 @@ export function openCaller(options: CallerOptions): Caller {
         target.inflight--;
       }
     },
+    watch: member => void targets.channel(targets.of(member)),
     setStrategy(service, strategy) {
       const state = stateOf(service);
       state.strategy = strategy;

@@ -43,6 +43,8 @@ export interface Caller extends Closable {
   stream(service: string, method: string, input: unknown, options?: OutgoingCall): AsyncIterable<unknown>;
   /** One direct try at one process, for system methods and forwards. */
   send(member: Member, method: string, body: unknown, options: SendOptions): Promise<Reply>;
+  /** Keeps a link to it, so that the registry hears at once when it dies. Cheap to repeat, and to be repeated: a link that was lost is made anew. */
+  watch(member: Member): void;
   /** Switches how the instances of a service are picked, live. */
   setStrategy(service: string, strategy: Strategy): void;
 }

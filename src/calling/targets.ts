@@ -1,8 +1,9 @@
 /** What this caller knows of each instance from its own calls: open calls, breaker, outlier ejection, how often it was picked. */
 import { Ejection } from '../balancing/ejection.ts';
-import type { Channel, Dialer } from '../core/channel.ts';
+import type { Channel, Dialer, LinkEnd } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Counter, Meter } from '../core/meter.ts';
 import { type CircuitBreaker, openCircuitBreaker } from '../degradation/circuit-breaker.ts';
@@ -16,10 +17,14 @@ export interface Target {
   readonly picked: Counter;
   inflight: number;
   channel: Channel | undefined;
+  /** When its address was last dialled to see whether it still listens (monotonic). */
+  checkedAtMs: number;
 }
 
 /** Below a call's default deadline, so that calls which wait for a target to come back live to see it. */
 const breakerOpenMsMax = 2000;
+/** A line that breaks again and again is not dialled more often than a beat would clear it. */
+const checkPauseMs = limits.beatIntervalMs;
 
 export interface TargetsOptions {
   readonly registry: Registry;
@@ -51,6 +56,7 @@ export class Targets {
         picked,
         inflight: 0,
         channel: undefined,
+        checkedAtMs: Number.NEGATIVE_INFINITY,
       };
       this.#byId.set(id, target);
     }
@@ -59,15 +65,27 @@ export class Targets {
 
   /** The channel to it. When its connection ends, the registry hears of it: evidence for failure detection. */
   channel(target: Target): Channel {
-    const { dialer, registry } = this.#options;
-    const channel = dialer.dial(target.member.beat.address);
+    const channel = this.#options.dialer.dial(target.member.beat.address);
     if (target.channel !== channel) {
       target.channel = channel;
-      channel.onClose(() => {
-        if (!this.#closed) registry.reportBroken(target.member.beat.id);
-      });
+      channel.onClose(end => this.#ended(target, end));
     }
     return channel;
+  }
+
+  /** A broken line may be the line's fault; so it is dialled once more, and whether that is refused tells. */
+  #ended(target: Target, end: LinkEnd): void {
+    if (this.#closed || end === 'not-tried') return;
+    const { registry, clock } = this.#options;
+    const { id } = target.member.beat;
+    if (end === 'refused') {
+      registry.reportRefused(id);
+      return;
+    }
+    registry.reportBroken(id);
+    if (clock.monotonic() - target.checkedAtMs < checkPauseMs) return;
+    target.checkedAtMs = clock.monotonic();
+    this.channel(target);
   }
 
   /** From now on connections that end are our own doing. */

@@ -88,7 +88,7 @@ function refusing(error: () => TandemError): Channel {
   return {
     call: () => Promise.reject(error()),
     stream: () => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error()) }) }),
-    onClose: listener => queueMicrotask(listener),
+    onClose: listener => queueMicrotask(() => listener('not-tried')),
     close: async () => {},
   };
 }

@@ -141,6 +141,7 @@ export function openCluster(
       return () => listeners.delete(listener);
     },
     reportBroken() {},
+    reportRefused() {},
   } as unknown as Registry;
 
   const send = async (
@@ -199,6 +200,7 @@ export function openCluster(
           body: unknown,
           sending: { deadline: number; signal?: AbortSignal | undefined },
         ) => send(own, target, method, body, sending.deadline, sending.signal ?? new AbortController().signal),
+        watch: () => {},
       };
       const shared = { service, engine, caller, clock: own, random, logger, meter };
       const opening = openKeyspace({

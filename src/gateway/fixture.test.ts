@@ -81,6 +81,7 @@ export function fakeRegistry(descriptors: Descriptor[]): Registry & { join(descr
     onChange: () => () => {},
     until: async () => {},
     reportBroken() {},
+    reportRefused() {},
   };
 }
 
