@@ -15,6 +15,8 @@ const partitions = 64;
 /** Fewer than its third, which rank deals out unevenly. */
 const writtenMin = 10;
 const settleMsMax = 20_000;
+/** Longer than a writer waits before it hands on to a better-ranked replica, after the last has done so. */
+const calmMs = 700;
 const lengths = [0, 10_000, 100_000, 1_000_000] as const;
 const rounds = 3;
 const batch = 200;
@@ -68,21 +70,22 @@ async function takeovers(app: BenchApp, note: Note, say: (line: string) => void)
   }
 }
 
-/** Waits until every partition has its writer, and this instance its share; the numbers of these. */
+/** Waits until every partition has its writer, this instance its share of them, and nothing has moved for a while; the numbers of its own. */
 async function settled({ caller: { registry } }: BenchApp, id: string): Promise<number[]> {
+  let before = '';
+  let sinceMs = performance.now();
   for (const until = performance.now() + settleMsMax; ; await pause(50)) {
-    const written = new Set<number>();
-    const own: number[] = [];
-    for (const { beat } of registry.instances('items')) {
-      for (const { partition, epoch } of beat.partitions) {
-        if (epoch === 0) continue;
-        written.add(partition);
-        if (beat.id === id) own.push(partition);
-      }
-    }
-    if (written.size === partitions && own.length >= writtenMin) return own;
+    const writers = new Map<number, string>();
+    for (const { beat } of registry.instances('items'))
+      for (const { partition, epoch } of beat.partitions) if (epoch > 0) writers.set(partition, beat.id);
+    const own = [...writers.keys()].filter(partition => writers.get(partition) === id);
+    const now = JSON.stringify([...writers]);
+    if (now !== before) sinceMs = performance.now();
+    before = now;
+    const isCalm = performance.now() - sinceMs >= calmMs;
+    if (isCalm && writers.size === partitions && own.length >= writtenMin) return own;
     if (performance.now() > until)
-      throw new Error(`${written.size} of ${partitions} partitions are written, ${own.length} by ${id}`);
+      throw new Error(`${writers.size} of ${partitions} partitions are written, ${own.length} by ${id}`);
   }
 }
 

@@ -3,6 +3,7 @@
  * the handler, strips the output. One request's way through an instance can be read here from top to bottom.
  */
 import type { Caller } from '../calling/outgoing.ts';
+import { isSilence } from '../calling/retry-rule.ts';
 import { Session } from '../calling/session.ts';
 import type { AroundCall, Service } from '../contract/contract.ts';
 import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
@@ -323,12 +324,19 @@ async function forward(
     throw new TandemError('MOVED', 'this partition is served by another instance', { details: { instance: target } });
   }
   const { deadline, signal, priority } = incoming;
-  return options.caller.send(member, incoming.method, incoming.body, {
-    deadline,
-    signal,
-    priority,
-    meta: { ...meta, hops: hops + 1 },
-  });
+  try {
+    const forwarded = { deadline, signal, priority, meta: { ...meta, hops: hops + 1 } };
+    return await options.caller.send(member, incoming.method, incoming.body, forwarded);
+  } catch (cause) {
+    throw failedAt(target, cause);
+  }
+}
+
+/** Names the instance that was not reached, so that the caller does not hold it against the one that sent the call on. */
+function failedAt(instance: string, cause: unknown): unknown {
+  if (!(cause instanceof TandemError) || !isSilence(cause)) return cause;
+  const { code, message, outcome, details } = cause;
+  return new TandemError(code, message, { outcome, details: { ...details, instance }, cause });
 }
 
 /** Declared errors keep to their schema; anything else becomes a system error, and what nobody expected is recorded. */

@@ -324,6 +324,33 @@ test('a link that ends is dialled once more: refused, the process is dead; the n
   assert.deepEqual([dialled.length, broken.length, refused.length], [4, 2, 1], 'what was not tried is no evidence');
 });
 
+test('an instance that sent calls on to one that is gone is not taken for broken itself', async () => {
+  let instance = 'gone';
+  const { caller, clock } = world([member('a')], () => fails('INTERRUPTED', { instance }));
+  const waitedMs = async (): Promise<number> => {
+    const before = clock.monotonic();
+    for (let n = 0; n < 10; n++) await assert.rejects(clock.complete(() => caller.call('stock', 'plain', n)));
+    return clock.monotonic() - before;
+  };
+  assert.equal(await waitedMs(), 0, 'its circuit stays closed');
+  instance = 'a';
+  assert.ok((await waitedMs()) > 100, 'its own silence opens it');
+});
+
+test('links to a process that is dead are given up, so that calls under way need not wait for their deadlines', async () => {
+  const one = { ...member('a') };
+  const { caller, channels, change } = world([one], async () => ({ body: 1 }));
+  await caller.call('stock', 'plain', 1);
+  let given = 0;
+  channels.get('memory://a')!.channel.close = async () => void given++;
+  change([one]);
+  assert.equal(given, 0);
+  Object.assign(one, { verdict: 'dead' });
+  change([one]);
+  change([one]);
+  assert.equal(given, 1);
+});
+
 test('a fallback answers system failures, says so, and never hides an answer of the contract', async () => {
   let failure: unknown = new TandemError('INTERNAL', 'broken');
   const { caller } = world([member('a')], () => Promise.reject(failure));

@@ -73,6 +73,7 @@ export function openCaller(options: CallerOptions): Caller {
   const { registry, clock, random, meter, tracer, self } = options;
   const targets = new Targets(options);
   const routes = new Routes(registry, targets);
+  const unwatch = registry.onChange(() => targets.bury());
   const services = new Map<string, ServiceState>();
   const durations = new Map<string, Histogram>();
   const discoveryEndsMs = clock.monotonic() + callingDefaults.discoveryMs;
@@ -442,6 +443,7 @@ export function openCaller(options: CallerOptions): Caller {
     },
     close() {
       closed = true;
+      unwatch();
       targets.close();
     },
   };

@@ -10,6 +10,7 @@ import { type CircuitBreaker, openCircuitBreaker } from '../degradation/circuit-
 import type { Member } from '../failure-detection/beat.ts';
 import { metricNames } from '../monitoring/metric-names.ts';
 import type { Registry } from '../naming/registry.ts';
+import { isSilence } from './retry-rule.ts';
 
 export interface Target {
   readonly member: Member;
@@ -83,9 +84,19 @@ export class Targets {
       return;
     }
     registry.reportBroken(id);
+    if (target.member.verdict === 'dead') return;
     if (clock.monotonic() - target.checkedAtMs < checkPauseMs) return;
     target.checkedAtMs = clock.monotonic();
     this.channel(target);
+  }
+
+  /** Calls under way at one that is dead end now, their fate unknown, not at their deadlines: a stopped process or a cut line says nothing. */
+  bury(): void {
+    for (const target of this.#byId.values()) {
+      if (target.member.verdict !== 'dead' || !target.channel) continue;
+      void target.channel.close();
+      target.channel = undefined;
+    }
   }
 
   /** From now on connections that end are our own doing. */
@@ -109,11 +120,17 @@ export class Targets {
       this.succeeded(target);
       return;
     }
-    const { code } = TandemError.from(thrown);
-    const silent = code === 'UNAVAILABLE' || code === 'INTERRUPTED' || code === 'DEADLINE_EXCEEDED';
+    const error = TandemError.from(thrown);
+    const { code } = error;
+    const { id, service } = target.member.beat;
+    const silent = isSilence(error);
+    // It answered: that one to which it sent the call on did not.
+    if (silent && error.details?.instance !== undefined && error.details.instance !== id) {
+      this.succeeded(target);
+      return;
+    }
     if (silent || code === 'INTERNAL') {
       const { registry, clock, logger } = this.#options;
-      const { id, service } = target.member.beat;
       const total = service === undefined ? 1 : registry.instances(service).length;
       if (this.#ejection.failed(target, total, clock.monotonic()))
         logger.warn('ejected as an outlier', { member: id, code });

@@ -77,6 +77,7 @@ class OpenKeyspace implements Keyspace {
   #living: readonly number[];
   #looking: Promise<void> | undefined;
   #lookAgain = false;
+  #lookDue = false;
   /** Partitions placed here by the last look. */
   #placed: readonly number[] = [];
   #openFailure: unknown;
@@ -107,7 +108,7 @@ class OpenKeyspace implements Keyspace {
       random,
     });
     this.#ticks = every(clock, this.#settings.tickMs, () => this.look());
-    this.#unsubscribe = registry.onChange(() => void this.look());
+    this.#unsubscribe = registry.onChange(() => this.#lookSoon());
   }
 
   /** One look at placement and succession; a look asked for meanwhile follows at once. */
@@ -132,6 +133,16 @@ class OpenKeyspace implements Keyspace {
         }
       });
     return this.#looking;
+  }
+
+  /** One look for all that this turn brings: a death changes the writers of many partitions at once. */
+  #lookSoon(): void {
+    if (this.#lookDue) return;
+    this.#lookDue = true;
+    this.#options.clock.defer(() => {
+      this.#lookDue = false;
+      void this.look();
+    });
   }
 
   #failed(thrown: unknown): void {
@@ -209,7 +220,7 @@ class OpenKeyspace implements Keyspace {
       followers: () => this.#holders.lines(number).map(line => line.position),
       heir: () => this.#holders.ready(number)[0]?.beat.id ?? '',
       askWriter: deadline => this.#askWriter(number, deadline),
-      onEpoch: () => void this.look(),
+      onEpoch: () => this.#lookSoon(),
       onBegun: () => origin && this.#catalog.sealed(origin.partition),
       onSealed: () => this.#catalog.sealed(number),
       onSnapshot: async () => {
