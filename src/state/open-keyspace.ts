@@ -107,7 +107,10 @@ class OpenKeyspace implements Keyspace {
       clock,
       random,
     });
-    this.#ticks = every(clock, this.#settings.tickMs, () => this.look());
+    this.#ticks = every(clock, this.#settings.tickMs, () => {
+      this.#housekeep();
+      return this.look();
+    });
     this.#unsubscribe = registry.onChange(() => this.#lookSoon());
   }
 
@@ -163,10 +166,21 @@ class OpenKeyspace implements Keyspace {
       const ranked = this.#roster.ranking(number, ids, joined);
       const placed = this.#isPlaced(ranked);
       partition.leavingFrom = placed ? undefined : (partition.leavingFrom ?? partition.replica.head.position);
-      partition.show();
       this.#takeover.succeed(partition, ranked);
-      partition.housekeep();
       if (!placed) this.#leave(partition);
+    }
+  }
+
+  /** What can wait for the next tick. */
+  #housekeep(): void {
+    if (this.#draining || this.#closed || !this.#catalog.known) return;
+    try {
+      for (const partition of this.#held.values()) {
+        partition.show();
+        partition.housekeep();
+      }
+    } catch (thrown) {
+      this.#failed(thrown);
     }
   }
 
