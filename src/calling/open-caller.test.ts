@@ -305,23 +305,40 @@ test('a connection that ends is evidence for the registry', async () => {
   assert.deepEqual(broken, ['a']);
 });
 
-test('a link that ends is dialled once more: refused, the process is dead; the next loss soon after is not dialled for', async () => {
-  const { caller, broken, refused, dialled, channels, clock } = world([member('a')], async () => ({ body: 1 }));
-  const [watched] = caller.registry.members();
-  caller.watch(watched!);
-  caller.watch(watched!);
+test('a link that ends is dialled anew until it is refused: that process is dead', async () => {
+  const one = { ...member('a') };
+  const { caller, broken, refused, dialled, channels, clock } = world([one], async () => ({ body: 1 }));
+  const end = (why: LinkEnd): void => channels.get('memory://a')!.close(why);
+  caller.watch(one);
+  caller.watch(one);
   assert.equal(dialled.length, 1);
-  channels.get(dialled[0]!)!.close();
+  end('lost');
   assert.deepEqual([dialled.length, broken, refused], [2, ['a'], []]);
-  channels.get(dialled[0]!)!.close('refused');
-  assert.deepEqual([dialled.length, broken, refused], [2, ['a'], ['a']]);
-  caller.watch(watched!);
-  channels.get(dialled[0]!)!.close();
-  assert.equal(dialled.length, 3, 'a line that breaks again and again is not dialled as often');
+  end('lost');
+  assert.equal(dialled.length, 2, 'a process that is being killed resets what its kernel took: there is a pause');
+  await clock.advance(5);
+  assert.equal(dialled.length, 3);
+  end('not-tried');
+  assert.deepEqual([broken.length, refused.length], [2, 0], 'what was not tried is no evidence');
+  await clock.advance(5);
+  end('refused');
+  assert.deepEqual(refused, ['a']);
+  Object.assign(one, { verdict: 'dead' });
   await clock.advance(1000);
-  caller.watch(watched!);
-  channels.get(dialled[0]!)!.close('not-tried');
-  assert.deepEqual([dialled.length, broken.length, refused.length], [4, 2, 1], 'what was not tried is no evidence');
+  assert.equal(dialled.length, 4);
+});
+
+test('a line that breaks again and again is dialled a few times for each beat interval, no more', async () => {
+  const { caller, dialled, channels, clock } = world([member('a')], async () => ({ body: 1 }));
+  for (let ms = 0; ms < 5000; ms++) {
+    caller.watch(caller.registry.members()[0]!);
+    await clock.advance(1);
+    if (ms % 100 === 0) channels.get('memory://a')!.close('lost');
+  }
+  assert.ok(dialled.length < 120, `${dialled.length}`);
+  caller.close();
+  await clock.advance(1000);
+  assert.equal(clock.pending, 0);
 });
 
 test('an instance that sent calls on to one that is gone is not taken for broken itself', async () => {

@@ -18,14 +18,14 @@ export interface Target {
   readonly picked: Counter;
   inflight: number;
   channel: Channel | undefined;
-  /** When its address was last dialled to see whether it still listens (monotonic). */
-  checkedAtMs: number;
+  /** Its link broke: it is dialled until it is clear whether it lives. */
+  checking: boolean;
 }
 
 /** Below a call's default deadline, so that calls which wait for a target to come back live to see it. */
 const breakerOpenMsMax = 2000;
-/** A line that breaks again and again is not dialled more often than a beat would clear it. */
-const checkPauseMs = limits.beatIntervalMs;
+/** Pause after the first dial that finds out about a broken link; it doubles until a beat would have told as well. */
+const checkPauseMsMin = 1;
 
 export interface TargetsOptions {
   readonly registry: Registry;
@@ -57,7 +57,7 @@ export class Targets {
         picked,
         inflight: 0,
         channel: undefined,
-        checkedAtMs: Number.NEGATIVE_INFINITY,
+        checking: false,
       };
       this.#byId.set(id, target);
     }
@@ -74,20 +74,27 @@ export class Targets {
     return channel;
   }
 
-  /** A broken line may be the line's fault; so it is dialled once more, and whether that is refused tells. */
   #ended(target: Target, end: LinkEnd): void {
     if (this.#closed || end === 'not-tried') return;
-    const { registry, clock } = this.#options;
+    const { registry } = this.#options;
     const { id } = target.member.beat;
     if (end === 'refused') {
       registry.reportRefused(id);
       return;
     }
     registry.reportBroken(id);
-    if (target.member.verdict === 'dead') return;
-    if (clock.monotonic() - target.checkedAtMs < checkPauseMs) return;
-    target.checkedAtMs = clock.monotonic();
+    if (!target.checking) this.#check(target, checkPauseMsMin);
+  }
+
+  /**
+   * A link may break by the line's fault: whether its address refuses to be dialled tells. A process that is just being
+   * killed still takes connections for a moment, and resets them; so it is dialled a few times.
+   */
+  #check(target: Target, pauseMs: number): void {
+    target.checking = !this.#closed && target.member.verdict !== 'dead' && pauseMs < limits.beatIntervalMs;
+    if (!target.checking) return;
     this.channel(target);
+    this.#options.clock.after(pauseMs, () => this.#check(target, pauseMs * 2));
   }
 
   /** Calls under way at one that is dead end now, their fate unknown, not at their deadlines: a stopped process or a cut line says nothing. */
