@@ -1,7 +1,7 @@
 /**
- * What a death costs. `takeover`: an instance is killed (-9) while the app is otherwise at rest, and at that moment another
- * process calls for a write to one of the partitions that it wrote; `next` is ms from the kill to its answer, `all` until each
- * of these partitions has taken a write. Three instances in turn, each started anew and given its partitions back before the next is killed. `engine`: from the
+ * What a death costs. An instance is killed (-9), or stopped (SIGSTOP, so that no connection tells), while the app is otherwise
+ * at rest, and at that moment another process calls for a write to one of the partitions that it wrote; `next` is ms until its
+ * answer, `all` until each of these partitions has taken a write. Three instances in turn, each started anew and given its partitions back before the next is killed. `engine`: from the
  * start of its process to its address, Node's own start included, after kill -9 with so many entries of 100 bytes over 8
  * logs. Less is better.
  */
@@ -11,6 +11,7 @@ import { inDirectory, pause, retried } from './beside.ts';
 import { percentile, randomFrom } from './rate.ts';
 
 const kills = 33;
+const stops = 6;
 const partitions = 64;
 /** Fewer than its third, which rank deals out unevenly. */
 const writtenMin = 10;
@@ -30,10 +31,10 @@ export async function measure(say: (line: string) => void): Promise<{ ratios: ob
     raw[key].push(Math.round(value * 10) / 10);
   };
   await withApp(['items', 'items', 'items'], app => takeovers(app, note, say));
-  for (const key of ['next', 'all']) {
+  for (const key of ['killed next', 'killed all', 'stopped next', 'stopped all']) {
     const ms = raw[key]!;
     const [p50, p90, p99, max] = [0.5, 0.9, 0.99, 1].map(share => percentile(ms, share));
-    say(`takeover, ${key} (${ms.length} kills): p50 ${p50} ms, p90 ${p90} ms, p99 ${p99} ms, worst ${max} ms`);
+    say(`${key} (${ms.length} times): p50 ${p50} ms, p90 ${p90} ms, p99 ${p99} ms, worst ${max} ms`);
   }
   for (const entries of lengths) {
     for (let round = 0; round < rounds; round++) note(`engine@${entries}`, await engineStartMs(entries));
@@ -48,24 +49,26 @@ async function takeovers(app: BenchApp, note: Note, say: (line: string) => void)
   const keys = Array.from({ length: partitions }, (_, number) => keyIn(number));
   for (const key of keys) await retried(() => app.caller.call('items', 'add', { key }));
   const running = app.instances.map((started, index) => ({ started, id: `items-${index + 1}-bench` }));
-  for (let kill = 0; kill < kills; kill++) {
-    const index = kill % running.length;
+  for (let turn = 0; turn < kills + stops; turn++) {
+    const how = turn < kills ? 'killed' : 'stopped';
+    const index = turn % running.length;
     const victim = running[index]!;
     const written = await settled(app, victim.id);
     const before = performance.now();
-    process.kill(victim.started.pid, 'SIGKILL');
+    process.kill(victim.started.pid, how === 'killed' ? 'SIGKILL' : 'SIGSTOP');
     const write = (number: number): Promise<unknown> => app.caller.call('items', 'add', { key: keys[number]! });
     const [one, ...others] = written.toSorted(() => random() - 0.5);
     await write(one!);
     const next = performance.now() - before;
     await Promise.all(others.map(write));
     const all = performance.now() - before;
-    note('next', next);
-    note('all', all);
+    note(`${how} next`, next);
+    note(`${how} all`, all);
     say(
-      `kill ${kill + 1}: next write after ${next.toFixed(1)} ms, all ${written.length} partitions after ${all.toFixed(1)} ms`,
+      `${how}: next write after ${next.toFixed(1)} ms, in all ${written.length} partitions after ${all.toFixed(1)} ms`,
     );
-    const id = `items-${index + 1}-life${kill}`;
+    await victim.started.stop('SIGKILL');
+    const id = `items-${index + 1}-life${turn}`;
     running[index] = { started: await app.join('items', id), id };
   }
 }

@@ -13,7 +13,7 @@ import type { RawRequestForm } from '../contract/raw.ts';
 import type { Fire } from '../contract/schedule.ts';
 import type { Answerer, Incoming, Reply } from '../core/channel.ts';
 import { type Clock, isoTime } from '../core/clock.ts';
-import { DeclaredError, TandemError } from '../core/errors.ts';
+import { DeclaredError, isNotDone, TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { CallMeta, ReplyMeta } from '../core/meta.ts';
@@ -95,7 +95,15 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
       const key = keyOf(method.form.key, incoming.body);
       const partition = keyspace.partitionOf(key);
       const route = keyspace.route(partition, method.form.reads);
-      if (!route.here) return forward(options, incoming, meta, route.member.beat.id);
+      if (!route.here) {
+        try {
+          return await forward(options, incoming, meta, route.member.beat.id);
+        } catch (cause) {
+          // That one is gone, and did nothing: if it is this instance's turn now, the caller need not come again.
+          const isGone = cause instanceof TandemError && cause.code === 'UNAVAILABLE' && isNotDone(cause);
+          if (!isGone || !keyspace.route(partition, method.form.reads).here) throw cause;
+        }
+      }
       return run(method, incoming, meta, partition, key);
     }
     return run(method, incoming, meta, undefined, undefined);

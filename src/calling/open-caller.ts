@@ -21,7 +21,7 @@ import type { Registry } from '../naming/registry.ts';
 import { hashText } from '../partitioning/hash.ts';
 import { hedged } from './hedge.ts';
 import type { Caller, OutgoingCall } from './outgoing.ts';
-import { retryAfterMs, retryKind, worstOf } from './retry-rule.ts';
+import { isBroken, retryAfterMs, retryKind, worstOf } from './retry-rule.ts';
 import { type MethodRoute, Routes } from './routes.ts';
 import { type Target, Targets } from './targets.ts';
 
@@ -251,11 +251,11 @@ export function openCaller(options: CallerOptions): Caller {
       const waitMs =
         retryAfterMs(last) + backoffMs(random, round, callingDefaults.backoffMs, callingDefaults.backoffMsMax);
       if (left <= Math.max(1, retryAfterMs(last))) throw worstOf(last, doubtful);
-      // The first repeat goes elsewhere at once; only when there is nowhere else it has to wait.
+      // The first repeat goes elsewhere at once, unless it is load that failed it; only when there is nowhere else it has to wait.
       const elsewhere = route
         ?.candidates(journey.input)
         .some(other => !journey.tried.has(other) && other.breaker.wouldAllow());
-      if (round === 0 && elsewhere && kind !== 'budget') continue;
+      if (round === 0 && elsewhere && (kind !== 'budget' || isBroken(last))) continue;
       await pause(Math.min(Math.max(1, waitMs), left), kind === 'free', signal);
     }
   };

@@ -23,6 +23,11 @@ export function isSilence({ code }: TandemError): boolean {
   return code === 'UNAVAILABLE' || code === 'INTERRUPTED' || code === 'DEADLINE_EXCEEDED';
 }
 
+/** Whether the line or the process went away under the call. */
+export function isBroken(thrown: unknown): boolean {
+  return thrown instanceof TandemError && thrown.code === 'INTERRUPTED';
+}
+
 /** Least wait that an overloaded callee asks for. */
 export function retryAfterMs(thrown: unknown): number {
   const asked = thrown instanceof TandemError && thrown.code === 'OVERLOADED' ? thrown.details?.retryAfterMs : 0;

@@ -31,7 +31,8 @@ const nothing: Omit<LogEntry, 'epoch' | 'time'> = { parent: '', author: '', writ
 
 /** Errors after which trying again cannot help. */
 const fatal = new Set(['LOG_LOST', 'CONFIG', 'CORRUPT', 'UNSUPPORTED']);
-const readBytes = 1_048_576;
+/** What catching up reads, and so applies, at once: calls that wait meanwhile feel it. */
+const readBytes = 262_144;
 /** Between two reads of an engine whose replicas lag. */
 const rereadMs = 5;
 /** Longest pause between two tries of a store that takes no changes. */

@@ -44,18 +44,20 @@ function holdsAllOnce(ids: readonly number[]): void {
   );
 }
 
-test('after kill -9 of a writer the next write is accepted within 50 ms, whoever it was, and nothing is lost', async () => {
+test('after kill -9 of a writer the next write is accepted within 10 ms, whoever it was, and nothing is lost', async () => {
   for (let seed = 1; seed <= 12; seed++) {
     await using app = await open(seed);
     const write = writer(app);
     await app.clock.advance('5s');
     const { index } = await write();
+    // A caller that cannot reach the writer has its calls sent on by the others.
+    if (seed % 2 === 0) app.cut('client', slot(index), { refuses: true });
     await app.clock.advance(`${seed * 21}ms`);
     await app.kill(tallyService, index);
     const killedAt = app.clock.now();
     const next = await write();
     const gapMs = app.clock.now() - killedAt;
-    assert.ok(gapMs <= 50, `seed ${seed}: ${gapMs} ms`);
+    assert.ok(gapMs <= 10, `seed ${seed}: ${gapMs} ms`);
     assert.notEqual(next.index, index);
     holdsAllOnce(next.ids);
   }
