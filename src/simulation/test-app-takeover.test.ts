@@ -44,7 +44,7 @@ function holdsAllOnce(ids: readonly number[]): void {
   );
 }
 
-test('after kill -9 of a writer the next write is accepted within 10 ms, whoever it was, and nothing is lost', async () => {
+test('after kill -9 of a writer the next write is accepted within 20 ms, whoever it was, and nothing is lost', async () => {
   for (let seed = 1; seed <= 12; seed++) {
     await using app = await open(seed);
     const write = writer(app);
@@ -57,7 +57,7 @@ test('after kill -9 of a writer the next write is accepted within 10 ms, whoever
     const killedAt = app.clock.now();
     const next = await write();
     const gapMs = app.clock.now() - killedAt;
-    assert.ok(gapMs <= 10, `seed ${seed}: ${gapMs} ms`);
+    assert.ok(gapMs <= 20, `seed ${seed}: ${gapMs} ms`);
     assert.notEqual(next.index, index);
     holdsAllOnce(next.ids);
   }
