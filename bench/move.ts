@@ -7,7 +7,7 @@ import type { Bench } from './run.ts';
 import { calm, pause, whileWriting } from './while-writing.ts';
 
 /** Until what follows a change is over: copies are given up after a grace of ten seconds. */
-const settleMs = 12_000;
+const settleMs = 11_000;
 
 const join = whileWriting(async app => {
   await pause(1000);
