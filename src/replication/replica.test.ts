@@ -17,7 +17,7 @@ import { LargeEntries } from './large-entries.ts';
 import { openLmdbStores } from './lmdb-store.ts';
 import { MemoryStore } from './memory-store.ts';
 import { Replica, type ReplicaOptions } from './replica.ts';
-import { latestSnapshot, writeSnapshot } from './snapshot.ts';
+import { installSnapshot, writeSnapshot } from './snapshot.ts';
 import { emptyHead, type ReplicaStore } from './store.ts';
 
 const log = 'state/s/0';
@@ -211,7 +211,9 @@ test('when the log is trimmed a new replica begins with the newest snapshot that
   const chunks = await clock.complete(engine.blobs.list('snapshot/s/0/', at()));
   const newest = chunks.filter(name => !name.endsWith('manifest')).at(-1)!;
   await clock.complete(engine.blobs.put(newest, pack([]), at()));
-  assert.equal((await clock.complete(latestSnapshot(context, 's', 0)))!.head.position, older);
+  const copy = new MemoryStore();
+  await clock.complete(installSnapshot(context, 's', 0, copy, () => true));
+  assert.equal(copy.head.position, older);
   const second = open();
   await ready(second);
   assert.equal(second.head.digest, replica.head.digest);
@@ -329,4 +331,54 @@ test('what is applied while a barrier is on its way is no sign of a loss', async
 
   await clock.complete(replica.close());
   await assert.rejects(async () => replica.until(99, clock.monotonic() + 1000), { code: 'CLOSED' });
+});
+
+test('a copy that was killed while a snapshot was put into it serves nothing of it, and begins anew', async () => {
+  for (const isTrimmed of [false, true]) {
+    const { replica, context, engine, clock, open, ready } = await filled();
+    await clock.complete(writeSnapshot(context, 's', 0, replica.store.capture()));
+    const before = replica.head.position + (isTrimmed ? 1 : 0);
+    if (isTrimmed) await clock.complete(engine.log.trim(log, before, { deadline: clock.monotonic() + 1000 }));
+    const half = new MemoryStore();
+    half.replace([], { ...emptyHead, installing: true });
+    half.commit([['t', 'ghost', pack(1)]], { ...emptyHead, installing: true });
+    const again = open(half);
+    await ready(again);
+    assert.equal(again.head.digest, replica.head.digest);
+    assert.equal(again.head.installing, undefined);
+    assert.equal(half.get('t', 'ghost'), undefined);
+  }
+});
+
+test('a snapshot of many chunks is put in step by step, in LMDB too, and what is damaged in the middle leaves nothing', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'tandem-snapshot-'));
+  const stores = openLmdbStores({ directory, bootId: 'one' });
+  try {
+    const { context, engine, clock } = world();
+    const rows = Array.from({ length: 12_000 }, (_, i) => ['t', `k${i}`, pack('x'.repeat(600))] as const);
+    const source = new MemoryStore();
+    source.replace(rows, { ...emptyHead, position: 9, hash: 'h', hashPosition: 9, incarnation: 'one' });
+    await clock.complete(writeSnapshot(context, 's', 0, source.capture()));
+    const at = (): { deadline: number } => ({ deadline: clock.monotonic() + 1000 });
+    const names = await clock.complete(engine.blobs.list('snapshot/s/0/', at()));
+    assert.ok(names.length >= 5, `${names.length}`);
+    for (const store of [new MemoryStore(), await stores.open(0)]) {
+      store.commit([['t', 'older', pack(1)]], { ...emptyHead, position: 1, incarnation: 'one' });
+      const second = names[1]!;
+      const whole = await clock.complete(engine.blobs.get(second, at()));
+      await clock.complete(engine.blobs.put(second, pack(rows.slice(0, 10)), at()));
+      assert.equal(await clock.complete(installSnapshot(context, 's', 0, store, () => true)), undefined);
+      assert.equal(store.head.installing, true, 'who finds it knows');
+      await clock.complete(engine.blobs.put(second, whole, at()));
+      assert.equal(await clock.complete(installSnapshot(context, 's', 0, store, () => false)), undefined);
+      const head = await clock.complete(installSnapshot(context, 's', 0, store, () => true));
+      assert.deepEqual(head, source.head);
+      assert.deepEqual(store.head, source.head);
+      assert.equal(store.get('t', 'older'), undefined);
+      assert.deepEqual([...store.scan('t', '')].length, rows.length);
+    }
+  } finally {
+    await stores.close();
+    rmSync(directory, { recursive: true, force: true });
+  }
 });

@@ -14,9 +14,10 @@ import { partAt } from './large-entries.ts';
 import { lost, recreated, trimmed } from './lost-log.ts';
 import { type Applied, nextHead } from './next-head.ts';
 import type { Origin } from './origin.ts';
+import { ownSlot } from './own-slot.ts';
 import { isOfBeforeRestore, renew } from './renewal.ts';
 import { logName, type ReplicaOptions } from './replica-options.ts';
-import { latestSnapshot } from './snapshot.ts';
+import { installSnapshot } from './snapshot.ts';
 import { Staleness } from './staleness.ts';
 import { emptyHead, type Head, type ReplicaStore, StoreError, type Write } from './store.ts';
 import { goOnFrom } from './successor.ts';
@@ -225,6 +226,7 @@ export class Replica {
   async #begin(): Promise<void> {
     const { origin } = this.#options;
     const options = { ...this.#options, log: this.log };
+    if (this.store.head.installing) this.store.replace([], emptyHead);
     if (origin && this.head.hash === '' && (await this.#goOnFrom(origin))) return;
     if (this.#stop.signal.aborted) return;
     const { position } = this.head; // what is applied while the barrier is on its way may be newer
@@ -278,18 +280,9 @@ export class Replica {
 
   /** Compares the last entry that this copy holds with the log's (rule 20): a disagreement means that this copy is wrong. */
   async #checkOwnSlot(): Promise<void> {
-    const { head } = this;
-    if (head.hash === '') return;
-    let entries: readonly Entry[];
-    try {
-      entries = await this.#options.engine.log.read(this.log, head.hashPosition, 1, { deadline: this.#deadline() });
-    } catch (thrown) {
-      if (TandemError.from(thrown).code !== 'NOT_FOUND') throw thrown;
-      return this.#loadSnapshot();
-    }
-    const slot = entries[0];
-    if (slot && chainHash(slot.body) === head.hash) return;
-    await this.#quarantine();
+    const slot = await ownSlot({ ...this.#options, log: this.log }, this.head);
+    if (slot === 'trimmed') return this.#loadSnapshot();
+    if (slot === 'another') await this.#quarantine();
   }
 
   async #quarantine(): Promise<void> {
@@ -298,11 +291,16 @@ export class Replica {
       log: this.log,
       position: head.position,
     });
-    if (this.#state === 'ready') this.#state = 'opening';
-    this.#round.abort();
+    this.#suspendRound();
     this.#remember();
     this.#discard();
     if (this.#known !== '') await refuseOther({ ...this.#options, log: this.log }, this.#known);
+  }
+
+  /** Not ready until the next round has looked at everything anew. */
+  #suspendRound(): void {
+    if (this.#state === 'ready') this.#state = 'opening';
+    this.#round.abort();
   }
 
   #discard(): void {
@@ -321,18 +319,21 @@ export class Replica {
 
   /** False when there is none. */
   async #loadedSnapshot(): Promise<boolean> {
-    const snapshot = await latestSnapshot(this.#options, this.#options.service, this.#options.partition);
-    if (!snapshot) return false;
-    if (snapshot.head.position <= this.head.position) return true;
-    this.#remember();
-    if (this.#known !== '' && snapshot.head.incarnation !== this.#known) {
-      throw recreated(this.log, this.#known, snapshot.head.incarnation);
-    }
-    this.store.replace(snapshot.rows, snapshot.head);
+    let newer = true;
+    const { service, partition } = this.#options;
+    const head = await installSnapshot(this.#options, service, partition, this.store, ({ position, incarnation }) => {
+      newer = position > this.head.position;
+      if (!newer) return false;
+      this.#remember();
+      if (this.#known !== '' && incarnation !== this.#known) throw recreated(this.log, this.#known, incarnation);
+      if (this.#state === 'ready') this.#suspendRound(); // what is half installed is not served
+      return true;
+    });
+    if (!head) return !newer;
     for (const listener of this.#replaced) listener();
     this.#options.logger.info('a replica was loaded from a snapshot', {
       log: this.log,
-      position: snapshot.head.position,
+      position: head.position,
     });
     return true;
   }
@@ -442,8 +443,7 @@ export class Replica {
   }
 
   #suspend({ message }: StoreError): void {
-    if (this.#state === 'ready') this.#state = 'opening';
-    this.#round.abort();
+    this.#suspendRound();
     if (this.#suspended) return;
     this.#suspended = true;
     this.#options.logger.error('a replica cannot keep its rows: it serves nothing until it can', {
@@ -461,8 +461,7 @@ export class Replica {
 
   /** Ends this round of following; the next begins with all checks. */
   #again(reason: string): never {
-    if (this.#state === 'ready') this.#state = 'opening';
-    this.#round.abort();
+    this.#suspendRound();
     throw new TandemError('UNAVAILABLE', `${this.log}: ${reason}`);
   }
 

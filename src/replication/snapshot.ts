@@ -1,15 +1,16 @@
 /**
  * Snapshots bound replay: all rows at one position, in chunks that fit a frame, and a manifest that is written last and
  * only after the maker has read the chunks back and found the same digest (data core, rule 22). So what has a manifest is
- * verified, and what is torn has none.
+ * verified, and what is torn has none. Neither side ever has more than a few chunks in memory, nor holds its process up for
+ * longer than a thousand rows take, however large the partition is.
  */
-import type { Clock } from '../core/clock.ts';
+import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Engine } from '../log/engine.ts';
 import { pack, unpack } from './codec.ts';
 import { Digest } from './digest.ts';
-import { type Capture, emptyHead, type Head, type Row } from './store.ts';
+import { type Capture, emptyHead, type Head, type ReplicaStore, type Row } from './store.ts';
 
 export interface SnapshotContext {
   readonly engine: Engine;
@@ -25,6 +26,11 @@ interface Manifest {
 
 const chunkBytes = 2_097_152;
 const kept = 2;
+/** Chunks on their way here at once. */
+const chunksAhead = 4;
+/** Rows that are put into a store in one step; others are served in between. */
+const stepRows = 1000;
+const progressEveryMs = 5000;
 
 /** Writes and verifies a snapshot; older ones beyond the newest two are removed. Releases the capture. */
 export async function writeSnapshot(
@@ -45,30 +51,65 @@ export async function writeSnapshot(
     capture.release();
   }
   const manifest: Manifest = { format: 1, head, chunks };
-  await load(context, name, manifest);
+  await check(name, manifest, chunksOf(context, name, manifest), async () => {});
   await engine.blobs.put(`${name}/manifest`, pack(manifest), at(context));
   await prune(context, service, partition);
 }
 
-/** The newest snapshot that can be read whole. */
-export async function latestSnapshot(
+/**
+ * Puts the newest snapshot that can be read whole into a store, in place of what is there. Until it is complete the store's
+ * head says `installing`: whoever finds that, after a kill, begins anew.
+ * @param isWanted Asked before anything is changed.
+ * @returns The head; undefined when there is no snapshot, or it is not wanted.
+ */
+export async function installSnapshot(
   context: SnapshotContext,
   service: string,
   partition: number,
-): Promise<{ head: Head; rows: Row[] } | undefined> {
-  for (const position of (await snapshotPositions(context, service, partition)).reverse()) {
+  store: ReplicaStore,
+  isWanted: (head: Head) => boolean,
+): Promise<Head | undefined> {
+  const damaged = new Set<number>();
+  for (let attempt = 0; attempt < 3; attempt++) {
+    const positions = await snapshotPositions(context, service, partition);
+    const position = positions.reverse().find(each => !damaged.has(each));
+    if (position === undefined) return undefined;
     const name = snapshotName(service, partition, position);
     try {
       const manifest = unpack(await context.engine.blobs.get(`${name}/manifest`, at(context))) as Manifest;
       if (manifest.format !== 1) throw new TandemError('UNSUPPORTED', `snapshot format ${String(manifest.format)}`);
-      return { head: manifest.head, rows: await load(context, name, manifest) };
+      if (!isWanted(manifest.head)) return undefined;
+      await install(context, name, manifest, store);
+      return manifest.head;
     } catch (thrown) {
       const { code, message } = TandemError.from(thrown);
       if (code !== 'CORRUPT' && code !== 'NOT_FOUND') throw thrown;
-      context.logger.error('a snapshot cannot be read; trying the one before', { name, code, message });
+      // Gone meanwhile, as older ones go when a newer one is there, or damaged: then the one before must do.
+      if (code === 'CORRUPT') damaged.add(position);
+      context.logger.error('a snapshot cannot be read; trying another', { name, code, message });
     }
   }
   return undefined;
+}
+
+async function install(context: SnapshotContext, name: string, manifest: Manifest, store: ReplicaStore): Promise<void> {
+  const { clock, logger } = context;
+  const installing: Omit<Head, 'digest'> = { ...emptyHead, installing: true };
+  store.replace([], installing);
+  let saidAt = clock.monotonic();
+  let done = 0;
+  await check(name, manifest, chunksOf(context, name, manifest), async rows => {
+    for (let from = 0; from < rows.length; from += stepRows) {
+      store.commit(rows.slice(from, from + stepRows), installing);
+      await sleep(clock, 0);
+    }
+    done++;
+    if (clock.monotonic() - saidAt < progressEveryMs) return;
+    saidAt = clock.monotonic();
+    logger.info('a replica is being loaded from a snapshot', { name, chunks: manifest.chunks, done });
+  });
+  const { digest: _, ...head } = manifest.head;
+  store.commit([], head);
 }
 
 /** Positions of the verified snapshots, oldest first. */
@@ -84,21 +125,41 @@ export async function snapshotPositions(
     .sort((a, b) => a - b);
 }
 
-/** @throws CORRUPT when the rows do not add up to the digest that was kept with each commit. */
-async function load(context: SnapshotContext, name: string, manifest: Manifest): Promise<Row[]> {
-  const rows: Row[] = [];
+/** Hands on all rows. @throws CORRUPT when they do not add up to the digest that was kept with each commit. */
+async function check(
+  name: string,
+  manifest: Manifest,
+  chunks: AsyncIterable<readonly Row[]>,
+  take: (rows: readonly Row[]) => Promise<void>,
+): Promise<void> {
   const digest = new Digest(emptyHead.digest);
-  for (let chunk = 0; chunk < manifest.chunks; chunk++) {
-    const part = unpack(await context.engine.blobs.get(`${name}/${number(chunk, 6)}`, at(context))) as Row[];
-    for (const row of part) {
-      digest.add(row[0], row[1], row[2]);
-      rows.push(row);
-    }
+  for await (const rows of chunks) {
+    for (const row of rows) digest.add(row[0], row[1], row[2]);
+    await take(rows);
   }
-  if (digest.toString() !== manifest.head.digest) {
+  if (digest.toString() !== manifest.head.digest)
     throw new TandemError('CORRUPT', `snapshot ${name} has digest ${digest}, its replica had ${manifest.head.digest}`);
+}
+
+/** In order; the next ones are on their way meanwhile. */
+async function* chunksOf(context: SnapshotContext, name: string, { chunks }: Manifest): AsyncGenerator<readonly Row[]> {
+  const ahead: Promise<Uint8Array>[] = [];
+  for (let next = 0; next < chunks || ahead.length > 0; ) {
+    while (next < chunks && ahead.length < chunksAhead) {
+      const chunk = context.engine.blobs.get(`${name}/${number(next++, 6)}`, at(context));
+      chunk.catch(() => {}); // it may fail while an earlier one is waited for
+      ahead.push(chunk);
+    }
+    yield rowsOf(name, await ahead.shift()!);
   }
-  return rows;
+}
+
+function rowsOf(name: string, bytes: Uint8Array): readonly Row[] {
+  try {
+    return unpack(bytes) as Row[];
+  } catch (cause) {
+    throw new TandemError('CORRUPT', `a chunk of snapshot ${name} cannot be decoded`, { cause });
+  }
 }
 
 /** All of a partition's, which nobody will load again. */

@@ -44,6 +44,8 @@ export interface Head {
   readonly sealedAt?: number | undefined;
   /** The last entry that emitted events; 0 for none. Undefined when this copy began before that was kept, and nothing was emitted since. */
   readonly emittedAt?: number | undefined;
+  /** A snapshot is being put into it: what is there is a part, and of nothing. */
+  readonly installing?: true | undefined;
   /** While this copy begins as one of another partition: its number, whose log all else here is about. */
   readonly of?: number | undefined;
   /** Order-free sum of the hashes of all rows. */
