@@ -41,6 +41,21 @@ const fewService = few.implement({
   },
 });
 
+/** All of it in one partition. */
+export const large = contract('large', { fill: items.methods.fill, sequential: items.methods.sequential });
+
+const largeService = large.implement({
+  partitions: 1,
+  tables: { items: table(Item) },
+  methods: {
+    fill: ({ keys, text }, ctx) =>
+      ctx.transact(tx => {
+        for (const key of keys) tx.items.put(key, { text, count: 0 });
+      }),
+    sequential: async ({ key }, ctx) => (await ctx.tables.items.get(key)) ?? null,
+  },
+});
+
 const itemsService = items.implement({
   tables: { items: table(Item) },
   methods: {
@@ -105,4 +120,4 @@ const receiverService = receiver.implement({
   },
 });
 
-export default [itemsService, fewService, receiverService, workService];
+export default [itemsService, fewService, largeService, receiverService, workService];
