@@ -91,7 +91,8 @@ export async function simulateEvents(seed: number, mutant: EventsMutant = {}): P
     const rows = await Promise.all(keys.map(key => seen(cluster, key)));
     effects = rows.flatMap((row, at) => row?.order.map(n => `${keys[at]} ${n}`) ?? []);
     letters = await clock.complete(async () => {
-      const options = { log: cluster.engine.log, service, subscription: 'book', deadline: clock.monotonic() + 10_000 };
+      const deadline = clock.monotonic() + 10_000;
+      const options = { engine: cluster.engine, service, subscription: 'book', clock, random, deadline };
       const found: DeadLetter[] = [];
       for await (const { letter } of readDeadLetters(options)) found.push(letter);
       return found.map(({ event }) => `${(event as { id: string }).id} ${(event as { n: number }).n}`);

@@ -79,7 +79,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     closers.add('peer', () => peer.close(0));
     const { registry, caller } = peer;
     const home = descriptor.keyspace ? name : undefined;
-    const publisher = new Publisher({ log: engine.log, source: id, clock, random, later: { registry, caller, home } });
+    const publisher = new Publisher({ engine, source: id, clock, random, later: { registry, caller, home } });
     closers.add('publisher', () => publisher.close());
 
     await checkTopics({ descriptor, log: engine.log, clock, random, deadline });

@@ -18,6 +18,7 @@ import type { Keyspace, Sender } from '../state/keyspace.ts';
 import { type CursorRow, mayReplace } from './cursor.ts';
 import { Floors } from './floors.ts';
 import { type Delivery, type FloorForm, Handling } from './handling.ts';
+import { LargeEvents } from './large-events.ts';
 import type { LaterForm } from './later.ts';
 import { type ParkedKey, parkedKeys, type ResumeForm, resume } from './parking.ts';
 import { topicLog } from './publisher.ts';
@@ -74,7 +75,8 @@ export function openEvents(options: EventsOptions): Events {
   const { keyspace, engine, clock, random, logger, meter, service } = options;
   const subscriptions = new Map(options.subscriptions.map(subscription => [subscription.name, subscription]));
   const slots = new Map(options.subscriptions.map(({ name }) => [name, new Slots(deliveriesMax)]));
-  const handling = new Handling({ ...options, subscriptions });
+  const large = new LargeEvents(options);
+  const handling = new Handling({ ...options, subscriptions, large });
   const relays = new Map<number, Relay>();
   const resuming = new Map<number, Resuming>();
   const readers = new Map<
@@ -90,7 +92,7 @@ export function openEvents(options: EventsOptions): Events {
   const retention = openRetention({
     ...options,
     topics: [...(options.publishes ?? []), ...options.subscriptions.map(({ topic }) => topic)],
-    log: engine.log,
+    large,
   });
   const closing = new Set<Promise<void>>();
   let closed = false;
@@ -121,7 +123,7 @@ export function openEvents(options: EventsOptions): Events {
   const openRelay = (partition: number): Relay =>
     new Relay({
       source: position => keyspace.logOf(partition, position),
-      log: engine.log,
+      engine,
       emitted: (from, signal) => keyspace.emitted(partition, from, signal),
       loadPosition: async () => (keyspace.system(partition).get('$relay', 'position') as number | undefined) ?? 0,
       savePosition: async position => {
@@ -139,6 +141,7 @@ export function openEvents(options: EventsOptions): Events {
     return {
       subscription,
       slots: slots.get(subscription.name)!,
+      whole: (event, position) => handling.whole(event, subscription.topic, position),
       clock,
       random,
       logger,

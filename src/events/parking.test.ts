@@ -9,8 +9,10 @@ import type { ParkedKey, ResumeForm } from './parking.ts';
 const park = { ...book, onDead: 'park' as const };
 type Placed = z.infer<typeof Order>;
 
-const letterOptions = ({ engine, clock }: Cluster) => ({
-  log: engine.log,
+const letterOptions = ({ engine, clock, random }: Cluster) => ({
+  engine,
+  clock,
+  random,
   service,
   subscription: 'book',
   deadline: clock.monotonic() + 60_000,
@@ -45,8 +47,6 @@ const redriveAll = (cluster: Cluster): Promise<number> =>
   cluster.clock.complete(
     redrive({
       ...letterOptions(cluster),
-      clock: cluster.clock,
-      random: cluster.random,
       resume: async (form: ResumeForm) => (await ask(cluster, '$event.resume', form)) as boolean,
     }),
   );

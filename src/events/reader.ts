@@ -182,7 +182,8 @@ export class Reader {
     // What a barrier that appends leaves in the log.
     if (entry.body.length === 0) return cursor.pass(position);
     const event = decodeEvent(entry.body);
-    bodyOf(event);
+    // A large one is read where it is handled; one that cannot be read there is given up.
+    if (!event.large) bodyOf(event);
     const done = cursor.take(position, event);
     if (!done) return;
     if (event.only !== undefined && event.only !== this.#options.group) return done();

@@ -181,8 +181,14 @@ class SimulatedApp implements TestApp {
     this.#calls = this.client();
     const { registry, caller } = this.#peer;
     const later = { registry, caller, home: undefined };
-    const log = this.#engine!.log;
-    this.#publisher = new Publisher({ log, source: 'client-1-test', clock: this.#clock, random: this.#random, later });
+    const engine = this.#engine!;
+    this.#publisher = new Publisher({
+      engine,
+      source: 'client-1-test',
+      clock: this.#clock,
+      random: this.#random,
+      later,
+    });
     this.#checkOptions(services.map(service => service.contract.name as string));
     for (const service of services) {
       const name = service.contract.name as string;
