@@ -145,8 +145,17 @@ export async function openAppLink(
         );
       }
       const deadline = clock.monotonic() + timeoutMs;
-      if (at === undefined) await publisher.publishRaw(name, topic.partitions, String(key), event, deadline, undefined);
-      else await publisher.publishRawAt(at, topic, String(key), event, deadline, undefined);
+      const span = host.tracer.start(`publish ${name}`, 'producer');
+      const { traceparent } = span;
+      try {
+        if (at === undefined)
+          await publisher.publishRaw(name, topic.partitions, String(key), event, deadline, traceparent);
+        else await publisher.publishRawAt(at, topic, String(key), event, deadline, traceparent);
+        span.end();
+      } catch (cause) {
+        span.end(cause);
+        throw cause;
+      }
     },
     async tables(wanted, timeoutMs) {
       const deadline = clock.monotonic() + timeoutMs;

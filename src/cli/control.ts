@@ -14,7 +14,7 @@ import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import { systemRandom } from '../core/random.ts';
 import type { When } from '../events/later.ts';
-import type { ReplayedPartition, ShownLetter } from '../events/operations.ts';
+import type { ShownLetter } from '../events/operations.ts';
 import type { ParkedKey } from '../events/parking.ts';
 import type { TopicView } from '../events/topic-view.ts';
 import { openMeter } from '../monitoring/meter.ts';

@@ -61,6 +61,11 @@ export interface DeadLetterOptions {
   readonly random: Random;
 }
 
+export interface SettledOptions extends DeadLetterOptions {
+  /** Whether the key of a parked letter still waits because of it. */
+  readonly holds: (form: ResumeForm) => Promise<boolean>;
+}
+
 export interface RedriveOptions extends DeadLetterOptions {
   /** Oldest first of each partition; default all that are there when it begins. */
   readonly limit?: number;
@@ -109,6 +114,28 @@ export async function countDeadLetters({
     count += tail - first + 1;
   }
   return count;
+}
+
+/**
+ * Drops the oldest letters of parked keys that went on otherwise: discarded, or resumed by name. Those behind a letter that is
+ * still needed stay until that one goes, since a log is trimmed from its beginning only.
+ */
+export async function dropSettled(options: SettledOptions): Promise<void> {
+  const large = new LargeEvents(options);
+  const { engine, subscription, deadline, holds } = options;
+  const settled = new Map<string, number>();
+  const ended = new Set<string>();
+  for await (const { log, position, letter } of readDeadLetters(options)) {
+    if (ended.has(log)) continue;
+    const { parked, source, number } = letter;
+    if (parked === undefined || (await holds({ subscription, key: parked, dead: { source, number }, look: true })))
+      ended.add(log);
+    else settled.set(log, position + 1);
+  }
+  for (const [log, before] of settled) {
+    await engine.log.trim(log, before, { deadline });
+    await large.collect(log, before);
+  }
 }
 
 /**

@@ -197,3 +197,20 @@ test('among others that append without a pause, through lost answers, each large
     }
   }
 });
+
+test('more delayed bytes than a transaction takes go out all the same when they fall due at one moment', async () => {
+  const cluster = openCluster(count, { partitions: 1 });
+  const node = await cluster.open('ledger-1-a');
+  const { clock } = cluster;
+  await clock.advance(2000);
+  const at = clock.now() + 5000;
+  for (let n = 1; n <= 6; n++)
+    await clock.complete(
+      node.keyspace
+        .system(0)
+        .transact(undefined, tx => tx.emit(placed, 'a', { id: 'a', n, text: 'x'.repeat(4_000_000) }, at), {
+          deadline: clock.monotonic() + 4000,
+        }),
+    );
+  await cluster.until(async () => (await seen(cluster, 'a'))?.count === 6);
+});

@@ -7,7 +7,7 @@ import { TandemError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import type { Registry } from '../naming/registry.ts';
 import type { Sender } from '../state/keyspace.ts';
-import { type DeadLetter, type DeadLetterOptions, readDeadLetters, redrive } from './dead-letters.ts';
+import { type DeadLetter, type DeadLetterOptions, dropSettled, readDeadLetters, redrive } from './dead-letters.ts';
 import { positionAt, type RangeOptions } from './log-range.ts';
 import type { ParkedKey, ResumeForm } from './parking.ts';
 import { topicLog } from './publisher.ts';
@@ -84,9 +84,13 @@ export function operationsOn(options: OperationsOptions): Operations {
   };
 
   const letGo = async (name: string, key: string, discard: boolean, timeoutMs: number): Promise<boolean> => {
-    const { service, subscription, deadline } = lettersOf(name, timeoutMs);
-    const form: ResumeForm = { subscription, key, ...(discard ? { discard } : {}) };
-    return (await askOne(service, '$event.resume', form, deadline)) as boolean;
+    const letters = lettersOf(name, timeoutMs);
+    const ask = async (form: ResumeForm): Promise<boolean> =>
+      (await askOne(letters.service, '$event.resume', form, letters.deadline)) as boolean;
+    const found = await ask({ subscription: letters.subscription, key, ...(discard ? { discard } : {}) });
+    // Its letter has said what it had to. What fails here is done with the next key, or by a redrive.
+    if (found) await dropSettled({ ...letters, holds: ask }).catch(() => {});
+    return found;
   };
 
   return {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { topic } from '../contract/topic.ts';
-import type { Incoming } from '../core/channel.ts';
+import type { Incoming, Reply } from '../core/channel.ts';
 import { type Logger, silentLogger } from '../core/logger.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { book, type Cluster, count, Order, openCluster, placed, seen } from './fixture.test.ts';
@@ -9,6 +9,7 @@ import { positionAt, positionOfLast } from './log-range.ts';
 import { topicLog } from './publisher.ts';
 import { checkReplay, type ReplayForm } from './replay.ts';
 import { retentionIntervalMs } from './retention.ts';
+import type { ReadersForm } from './topic-view.ts';
 
 /** Replays every partition of the topic, asking any living node. */
 async function replayAll(cluster: Cluster, from: number, ...only: number[]): Promise<void> {
@@ -148,6 +149,14 @@ test('old events go by age; a group that was behind is stopped and told what to 
     told.some(text => text.includes('tandem topic replay ledger.book --from earliest')),
     told.join('\n'),
   );
+  const stops = async (): Promise<unknown[]> => {
+    const incoming = { method: '$event.readers', body: null } as Incoming;
+    const answer = Promise.resolve(cluster.nodes.get('ledger-1-b')!.events.answer(incoming)) as Promise<Reply>;
+    const { readers } = (await clock.complete(answer)).body as ReadersForm;
+    return readers.filter(({ stopped }) => stopped).map(({ subscription, stopped }) => [subscription, stopped]);
+  };
+  assert.deepEqual(await stops(), [['book', 'dropped']]);
   await replayAll(cluster, 3, partitionOf('a', 2));
   await cluster.until(async () => (await seen(cluster, 'a'))?.count === 2);
+  assert.deepEqual(await stops(), []);
 });

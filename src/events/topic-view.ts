@@ -12,6 +12,7 @@ import { countDeadLetters } from './dead-letters.ts';
 import { decodeEvent } from './event.ts';
 import { largeBlobs, largeBytes } from './large-events.ts';
 import { topicLog } from './publisher.ts';
+import type { StoppedBy } from './reader.ts';
 import type { TopicEngine } from './topic-writer.ts';
 
 /** What an instance answers to `$event.readers`. */
@@ -24,8 +25,7 @@ export interface ReadersForm {
     readonly position: number;
     /** Entries taken up to here. */
     readonly taken: number;
-    /** The next entry cannot be read. */
-    readonly stopped: boolean;
+    readonly stopped: StoppedBy;
   }[];
   readonly parked: readonly { readonly subscription: string; readonly keys: number; readonly events: number }[];
 }
@@ -62,7 +62,7 @@ export interface GroupView {
     readonly lag: number | null;
     /** Age of the oldest event that is not done; null when there is none. */
     readonly oldestWaitingMs: number | null;
-    readonly stopped: boolean;
+    readonly stopped: StoppedBy;
   }[];
 }
 
@@ -173,8 +173,7 @@ async function viewGroup(
         .flatMap(({ readers: of, instance }) => of.map(reader => ({ ...reader, instance })))
         .filter(reader => reader.subscription === subscription && reader.partition === partition)
         .sort((a, b) => b.position - a.position)[0];
-      if (!found)
-        return { partition, instance: null, position: null, lag: null, oldestWaitingMs: null, stopped: false };
+      if (!found) return { partition, instance: null, position: null, lag: null, oldestWaitingMs: null, stopped: null };
       const { instance, position, stopped } = found;
       const lag = Math.max(0, tail - position);
       const at = lag > 0 ? await publishedAt(log, topicLog(topic, partition), position + 1, deadline) : undefined;
