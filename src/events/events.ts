@@ -243,24 +243,46 @@ export function openEvents(options: EventsOptions): Events {
     return reply.body as R;
   };
 
-  const handle = async (method: string, body: unknown, until: number, signal: AbortSignal): Promise<unknown> => {
+  /**
+   * To the writer of the partition, from who is not it: once, and never to oneself. Between two writers nobody is.
+   * @throws MOVED, which is safe to repeat.
+   */
+  const passOn = <R>(
+    partition: number,
+    method: string,
+    body: unknown,
+    until: number,
+    signal: AbortSignal,
+    hops: number,
+  ): Promise<R> => {
+    if (hops === 0 && !keyspace.route(partition, false).here) return send(partition, method, body, until, signal);
+    throw new TandemError('MOVED', `partition ${partition} is not written by this instance now; try again`);
+  };
+
+  const handle = async (
+    method: string,
+    body: unknown,
+    until: number,
+    signal: AbortSignal,
+    hops = 0,
+  ): Promise<unknown> => {
     if (method === '$event') return handling.run(body as DeliveryForm, until, signal);
     if (method === '$event.floor') return handling.raiseFloor(body as FloorForm, until);
-    if (method === '$event.replay') return replay(body as ReplayForm, until, signal);
+    if (method === '$event.replay') return replay(body as ReplayForm, until, signal, hops);
     if (method === '$event.later') return keep(body as LaterForm, until);
     if (method === '$event.parked') return parkedHere(body as ParkedForm);
     if (method === '$event.readers') return readersHere();
-    if (method === '$event.resume') return resumeKey(body as ResumeForm, until, signal);
+    if (method === '$event.resume') return resumeKey(body as ResumeForm, until, signal, hops);
     throw new TandemError('NOT_FOUND', `events do not answer '${method}'`);
   };
 
   /** Whoever is asked; the writer of the cursor's partition does it. */
-  const replay = async (form: ReplayForm, until: number, signal: AbortSignal): Promise<unknown> => {
+  const replay = async (form: ReplayForm, until: number, signal: AbortSignal, hops: number): Promise<unknown> => {
     const subscription = subscriptions.get(form.subscription);
     if (!subscription) throw new TandemError('MOVED', `this instance has no subscription '${form.subscription}'`);
     const source = sourceOf(service, subscription, form.topicPartition);
     const partition = keyspace.partitionOf(source);
-    if (!keyspace.isWriter(partition)) return send(partition, '$event.replay', form, until, signal);
+    if (!keyspace.isWriter(partition)) return passOn(partition, '$event.replay', form, until, signal, hops);
     const topic = topicLog(subscription.topic.name, form.topicPartition);
     checkReplay(topic, form.from, await engine.log.info(topic, { deadline: until }));
     const before = readers.get(source)?.reader;
@@ -298,9 +320,9 @@ export function openEvents(options: EventsOptions): Events {
       .slice(0, limit);
 
   /** Whoever is asked; the writer of the key's partition does it. Answers whether the key was parked. */
-  const resumeKey = async (form: ResumeForm, until: number, signal: AbortSignal): Promise<boolean> => {
+  const resumeKey = async (form: ResumeForm, until: number, signal: AbortSignal, hops: number): Promise<boolean> => {
     const partition = keyspace.partitionOf(form.key);
-    if (!keyspace.isWriter(partition)) return send(partition, '$event.resume', form, until, signal);
+    if (!keyspace.isWriter(partition)) return passOn(partition, '$event.resume', form, until, signal, hops);
     const found = await keyspace.system(partition).transact(undefined, tx => resume(tx, form), { deadline: until });
     resuming.get(partition)?.wake();
     return found;
@@ -321,7 +343,7 @@ export function openEvents(options: EventsOptions): Events {
   /** Who publishes from outside may not know the writer: it is sent on once. */
   const forwardLater = async ({ body, deadline: until, signal, meta }: Incoming): Promise<void> => {
     const partition = keyspace.partitionOf((body as LaterForm).key);
-    if (((meta ?? {}) as { hops?: number }).hops) handling.checkHere(partition);
+    if (hopsOf({ meta }) > 0) handling.checkHere(partition);
     await send(partition, '$event.later', body, until, signal);
   };
 
@@ -369,7 +391,7 @@ export function openEvents(options: EventsOptions): Events {
       body:
         (await (incoming.method === '$event.later'
           ? forwardLater(incoming)
-          : handle(incoming.method, incoming.body, incoming.deadline, incoming.signal))) ?? null,
+          : handle(incoming.method, incoming.body, incoming.deadline, incoming.signal, hopsOf(incoming)))) ?? null,
     }),
     close: async graceMs => {
       closed = true;
@@ -379,6 +401,10 @@ export function openEvents(options: EventsOptions): Events {
       await Promise.allSettled([...closing]);
     },
   };
+}
+
+function hopsOf({ meta }: Pick<Incoming, 'meta'>): number {
+  return ((meta ?? {}) as { hops?: number }).hops ?? 0;
 }
 
 /** Names the reader of a topic partition; hashed, it also says which partition holds its cursor. No `/` before the number: each is placed by itself. */

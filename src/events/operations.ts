@@ -2,9 +2,9 @@
  * What a person does to a subscription, from a terminal or a test: looks at what it gave up on and at keys that wait, lets them
  * go on or drops what holds them up, and lets it read its topic again. Each finds the instances by the registry.
  */
-import type { Clock } from '../core/clock.ts';
+import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import type { Random } from '../core/random.ts';
+import { backoffMs, type Random } from '../core/random.ts';
 import type { Registry } from '../naming/registry.ts';
 import type { Sender } from '../state/keyspace.ts';
 import { type DeadLetter, type DeadLetterOptions, dropSettled, readDeadLetters, redrive } from './dead-letters.ts';
@@ -57,6 +57,8 @@ export interface Operations {
   replay(subscription: string, from: ReplayStart, timeoutMs: number): Promise<readonly ReplayedPartition[]>;
 }
 
+/** While a partition goes from one writer to the next, it has none. */
+const triesMax = 20;
 /** What one answer may hold of events: it must fit a frame. */
 const shownBytesMax = 4_194_304;
 
@@ -78,9 +80,20 @@ export function operationsOn(options: OperationsOptions): Operations {
 
   /** Any instance that is ready: it passes on what another must do. */
   const askOne = async (service: string, method: string, body: unknown, deadline: number): Promise<unknown> => {
-    const member = registry.instances(service).find(({ beat, verdict }) => beat.ready && verdict === 'alive');
-    if (!member) throw new TandemError('UNAVAILABLE', `no instance of '${service}' is ready`);
-    return (await caller.send(member, method, body, { deadline })).body;
+    for (let attempt = 0; ; attempt++) {
+      const ready = registry.instances(service).filter(({ beat, verdict }) => beat.ready && verdict === 'alive');
+      try {
+        const member = ready[attempt % ready.length];
+        if (!member) throw new TandemError('UNAVAILABLE', `no instance of '${service}' is ready`);
+        return (await caller.send(member, method, body, { deadline })).body;
+      } catch (cause) {
+        const { code, outcome } = TandemError.from(cause);
+        const pauseMs = 50 + backoffMs(random, attempt, 50, 500);
+        const passes = outcome === 'not-done' && (code === 'MOVED' || code === 'UNAVAILABLE');
+        if (!passes || attempt >= triesMax || clock.monotonic() + pauseMs >= deadline) throw cause;
+        await sleep(clock, pauseMs);
+      }
+    }
   };
 
   const letGo = async (name: string, key: string, discard: boolean, timeoutMs: number): Promise<boolean> => {
