@@ -157,8 +157,9 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       keyspace,
       close: async graceMs => {
         const end = clock.monotonic() + graceMs;
-        peer.report({ ready: false, draining: true });
+        // Readers first: who hears that this instance drains takes its partitions over, and the cursors in them.
         await events?.close();
+        peer.report({ ready: false, draining: true });
         await keyspace?.drain(end);
         await runtime.drain(end);
         stopping.abort();

@@ -5,7 +5,7 @@
  */
 import type { Topic } from '../contract/topic.ts';
 import type { Answerer, Incoming, Reply } from '../core/channel.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
@@ -70,6 +70,8 @@ export interface ParkedForm {
 
 /** Deliveries of one subscription under way at once from one process: one slow subscription does not starve the others. */
 const deliveriesMax = 128;
+/** Between two looks whether a partition is about to be handed over. */
+const handOverLookMs = 100;
 
 export function openEvents(options: EventsOptions): Events {
   const { keyspace, engine, clock, random, logger, meter, service } = options;
@@ -361,14 +363,19 @@ export function openEvents(options: EventsOptions): Events {
     }
   };
 
+  const track = (ending: Promise<void>): void => {
+    const tracked = ending.finally(() => closing.delete(tracked));
+    closing.add(tracked);
+  };
+
   const stopping = (partition: number, graceMs?: number): void => {
-    const track = (ending: Promise<void>): void => {
-      const tracked = ending.finally(() => closing.delete(tracked));
-      closing.add(tracked);
-    };
     const relay = relays.get(partition);
     relays.delete(partition);
     if (relay) track(relay.close());
+    stopReading(partition, graceMs);
+  };
+
+  const stopReading = (partition: number, graceMs?: number): void => {
     const resumer = resuming.get(partition);
     resuming.delete(partition);
     if (resumer) track(resumer.close(graceMs));
@@ -385,6 +392,19 @@ export function openEvents(options: EventsOptions): Events {
     else stopping(partition);
   });
 
+  /** Readers end before their partition goes: what they handled is in their cursor by then, and is not handled again. */
+  const paused = new Set<number>();
+  const watching = every(clock, handOverLookMs, () => {
+    for (const partition of relays.keys()) {
+      if (keyspace.isHandingOver(partition)) {
+        if (paused.has(partition)) continue;
+        paused.add(partition);
+        stopReading(partition);
+      } else if (paused.delete(partition)) starting(partition);
+    }
+    for (const partition of paused) if (!relays.has(partition)) paused.delete(partition);
+  });
+
   return {
     handles: method => method === '$event' || method.startsWith('$event.'),
     answer: async (incoming: Incoming): Promise<Reply> => ({
@@ -397,8 +417,10 @@ export function openEvents(options: EventsOptions): Events {
       closed = true;
       retention.close();
       unsubscribe();
+      watching.cancel();
       for (const partition of [...relays.keys()]) stopping(partition, graceMs);
       await Promise.allSettled([...closing]);
+      await handling.close(graceMs ?? 1000);
     },
   };
 }

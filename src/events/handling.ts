@@ -4,7 +4,7 @@
  */
 import { Session } from '../calling/session.ts';
 import type { Topic } from '../contract/topic.ts';
-import { type Clock, isoTime } from '../core/clock.ts';
+import { type Clock, isoTime, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { validate } from '../core/schema.ts';
 import { partitionOf } from '../partitioning/hash.ts';
@@ -44,6 +44,7 @@ const handlingMax = 1024;
 export class Handling {
   readonly #options: HandlingOptions;
   #running = 0;
+  #closing = false;
 
   constructor(options: HandlingOptions) {
     this.#options = options;
@@ -56,6 +57,9 @@ export class Handling {
     if (!subscription) throw new TandemError('MOVED', `this instance has no subscription '${form.subscription}'`);
     const partition = keyspace.partitionOf(form.key);
     this.checkHere(partition);
+    // A handler that runs as its partition goes would run again at the next writer.
+    if (this.#closing || keyspace.isHandingOver(partition))
+      throw new TandemError('MOVED', `partition ${partition} is being handed over; repeat`);
     if (this.#running >= handlingMax) {
       const details = { retryAfterMs: 100 };
       throw new TandemError('OVERLOADED', `${handlingMax} events are being handled here`, { details });
@@ -70,6 +74,13 @@ export class Handling {
     } finally {
       this.#running--;
     }
+  }
+
+  /** Begins nothing more, and waits up to `graceMs` for what runs. */
+  async close(graceMs: number): Promise<void> {
+    const { clock } = this.#options;
+    this.#closing = true;
+    for (const end = clock.monotonic() + graceMs; this.#running > 0 && clock.monotonic() < end; ) await sleep(clock, 5);
   }
 
   /** When its key is parked it is put behind those that wait, under its own id. @throws MOVED when the key was just resumed. */
