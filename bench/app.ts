@@ -21,11 +21,12 @@ export interface BenchApp {
   readonly directory: string;
   readonly host: Host;
   readonly engine: Engine;
+  readonly engineAddress: string;
   readonly caller: Caller;
   /** Pid of each process started, in the order of the services; the engine's first. */
   readonly pids: readonly number[];
-  /** Starts one more instance; resolves when it is ready. */
-  join(service: string): Promise<Started>;
+  /** Starts one more instance, or (by its id) the next life of one; resolves when it is ready. */
+  join(service: string, id?: string): Promise<Started>;
   /** Of the services, in their order. */
   readonly instances: readonly Started[];
 }
@@ -35,6 +36,8 @@ export const serviceFile: string = fileURLToPath(new URL('./services.ts', import
 
 export interface Started {
   readonly address: string;
+  /** Where its door is, for a gateway. */
+  readonly url: string | undefined;
   readonly pid: number;
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
@@ -49,6 +52,7 @@ export function start(role: RoleName, settings: RoleSettings): Promise<Started> 
     child.once('message', info =>
       resolve({
         address: (info as { address: string }).address,
+        url: (info as { url?: string }).url,
         pid: child.pid!,
         stop: signal => ended(child, signal),
       }),
@@ -82,15 +86,14 @@ export function withApp<T>(
         const peer = await openPeer({ id: 'bench-1-bench', role: 'gateway', host, engine, listen });
         try {
           const pids = started.map(({ pid }) => pid);
-          const join = async (service: string): Promise<Started> => {
-            const id = `${service}-${started.length}-bench`;
+          const join = async (service: string, id = `${service}-${started.length}-bench`): Promise<Started> => {
             const settings = { ...common, id, service, file: serviceFile, engineAddress };
             const joined = await start('instance', settings);
             started.push(joined);
             return joined;
           };
           const instances = started.slice(engines);
-          return await work({ directory, host, engine, caller: peer.caller, pids, join, instances });
+          return await work({ directory, host, engine, engineAddress, caller: peer.caller, pids, join, instances });
         } finally {
           await peer.close(0);
         }

@@ -7,7 +7,7 @@ import type { Bench } from './run.ts';
 import { calm, pause, whileWriting } from './while-writing.ts';
 
 /** Until what follows a change is over: copies are given up after a grace of ten seconds. */
-const settleMs = 15_000;
+const settleMs = 11_000;
 
 const join = whileWriting(async app => {
   await pause(1000);
@@ -29,7 +29,7 @@ const kill = whileWriting(async ({ instances }) => {
 
 export const bench: Bench = {
   ours: ['join', 'leave', 'kill'],
-  rounds: 3,
+  rounds: 2,
   loads: [50],
   subjects: { calm, join, leave, kill },
 };

@@ -67,6 +67,20 @@ const itemsService = items.implement({
   },
 });
 
+/** Work that takes its time without keeping the processor: 2 ms, at the third instance 40 ms. */
+export const work = contract('work', {
+  do: { http: 'GET /work', output: z.string() },
+});
+
+const workService = work.implement({
+  methods: {
+    do: async (_, ctx) => {
+      await new Promise(done => setTimeout(done, ctx.instance.startsWith('work-3-') ? 40 : 2));
+      return ctx.instance;
+    },
+  },
+});
+
 export const sent = topic('bench.sent', z.object({ id: z.string(), at: z.number(), text: z.string() }), { key: 'id' });
 
 /** What the receiver's process has seen since it was last asked; a bench runs one. */
@@ -91,4 +105,4 @@ const receiverService = receiver.implement({
   },
 });
 
-export default [itemsService, fewService, receiverService];
+export default [itemsService, fewService, receiverService, workService];

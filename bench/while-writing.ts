@@ -67,4 +67,4 @@ export const whileWriting =
     });
 
 /** Nothing is done. */
-export const calm: (perSecond: number) => Promise<Figures> = whileWriting(() => pause(10_000));
+export const calm: (perSecond: number) => Promise<Figures> = whileWriting(() => pause(8000));

@@ -19,6 +19,9 @@ function show() {
   setText(facts, `Watching for ${span(state.at - state.monitorStartedAt)}`);
   const page = h('main', { id: 'main', tabindex: '-1' }, ...sections());
   morph(main, page);
+  // One that is open or about to be is its user's.
+  for (const select of main.querySelectorAll('select'))
+    if (select !== document.activeElement) select.value = select.dataset.value;
 }
 
 /** Screen readers speak of a status when it changes, not each second. */
@@ -31,7 +34,7 @@ function sections() {
     tiles(),
     h(
       'div.columns',
-      h('div.wide', traffic(), services(), partitions(), topics(), processes()),
+      h('div.wide', traffic(), services(), balancing(), partitions(), topics(), processes()),
       h('div.side', alerts(), story(), errors(), traces()),
     ),
   ];
@@ -256,6 +259,85 @@ function services() {
     ),
   );
 }
+
+const strategies = [
+  ['round-robin', 'Round robin'],
+  ['weighted-round-robin', 'Weighted round robin'],
+  ['least-connections', 'Least connections'],
+  ['ip-hash', 'IP hash'],
+  ['least-response-time', 'Least response time'],
+  ['dynamic', 'Dynamic'],
+  ['power-of-two-choices', 'Power of two'],
+];
+const nameOf = strategy => strategies.find(([key]) => key === strategy)?.[1] ?? strategy;
+/** What the last change came to, by service, until the next one. */
+const refused = new Map();
+
+function balancing() {
+  const several = state.services.filter(service => service.instances > 1);
+  if (several.length === 0) return null;
+  return section(
+    'balancing',
+    'Balancing',
+    'how instances are picked, and how long the one that each strategy would have picked is expected to take',
+    h(
+      'table.table.stack.balancing',
+      head('Service', 'Strategy', ...strategies.map(([, name]) => [name, 'num'])),
+      h(
+        'tbody',
+        several.map(({ name, balance }) => {
+          const best = Math.min(...balance.expected.map(({ ms: value }) => value));
+          const failure = refused.get(name);
+          return h(
+            'tr',
+            { 'data-key': name },
+            h('th', { scope: 'row' }, name),
+            h(
+              'td.text',
+              { 'data-label': 'Strategy' },
+              h(
+                'select',
+                {
+                  'data-service': name,
+                  'data-value': balance.switched ? balance.strategy : '',
+                  'aria-label': `Strategy of ${name}`,
+                },
+                h('option', { value: '' }, `${nameOf(balance.own)} (its own)`),
+                strategies.map(([key, label]) => h('option', { value: key }, label)),
+              ),
+              balance.ruled && h('p.note', 'rules of the service may switch it'),
+              balance.waiting > 0 && h('p.note', `${plural(balance.waiting, 'call')} wait for room`),
+              failure && h('p.note.bad', { role: 'alert' }, failure),
+            ),
+            ...strategies.map(([key, label]) => {
+              const found = balance.expected.find(({ strategy }) => strategy === key);
+              const kind = `${found && found.ms === best ? '.good' : ''}${balance.strategy === key ? '.chosen' : ''}`;
+              return cell(label, ms(found?.ms), `num${kind}`);
+            }),
+          );
+        }),
+      ),
+    ),
+  );
+}
+
+main.addEventListener('change', async ({ target }) => {
+  const { service } = target.dataset;
+  if (service === undefined) return;
+  try {
+    const response = await fetch('/api/balance', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ service, strategy: target.value === '' ? null : target.value }),
+    });
+    if (response.ok) refused.delete(service);
+    else refused.set(service, (await response.json()).message);
+  } catch {
+    refused.set(service, 'The monitor did not answer; try again.');
+  }
+  target.blur();
+  if (state) show();
+});
 
 const dot = tone => h(`span.dot.${tone}`, { 'aria-hidden': 'true' });
 const tones = { alive: 'good', slow: 'warn', suspect: 'warn', stuck: 'bad', dead: 'bad' };

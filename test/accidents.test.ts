@@ -6,25 +6,10 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
+import { lengthOfRow, putRow, rowsService } from './rows-service.ts';
 import { folderWith, leftOf, lives, prints, ran, root, stateOf, tandem, until } from './running-app.ts';
 
 const hello = readFileSync(join(root, 'examples/01-hello/hello.ts'), 'utf8');
-const rows = `
-import { contract, table } from 'tandem';
-import * as z from 'zod';
-const Key = z.object({ key: z.string() });
-export default contract('rows', {
-  put: { key: 'key', http: 'PUT /rows/:key', input: Key.extend({ length: z.number() }) },
-  get: { key: 'key', http: 'GET /rows/:key', consistency: 'strong', input: Key, output: z.number() },
-}).implement({
-  tables: { rows: table(z.object({ text: z.string() })) },
-  partitions: Number(process.env.PARTITIONS ?? 1),
-  methods: {
-    put: ({ key, length }, ctx) => ctx.transact(tx => tx.rows.put(key, { text: 'x'.repeat(length) })),
-    get: async ({ key }, ctx) => (await ctx.tables.rows.get(key))?.text.length ?? 0,
-  },
-});
-`;
 const config = `
 import { contract } from 'tandem';
 import * as z from 'zod';
@@ -50,7 +35,7 @@ await new Promise(() => {});
 const folder = folderWith({
   'hello.ts': hello,
   'again.ts': hello,
-  'rows.ts': rows,
+  'rows.ts': rowsService,
   'config.ts': config,
   'dates.ts': dates,
   'sleepy.ts': sleepy,
@@ -188,10 +173,10 @@ test('another partition count in the code than the data has changes nothing, and
     return app.printed();
   };
   const said = /the data has another count of partitions than the code says, and keeps it/;
-  assert.doesNotMatch(await dev('2', async url => assert.equal((await put(url, 'a', 3)).status, 200)), said);
+  assert.doesNotMatch(await dev('2', async url => assert.equal((await putRow(url, 'a', 3)).status, 200)), said);
   const printed = await dev('4', async url => {
     assert.equal(await (await fetch(`${url}/rows/a`)).json(), 3);
-    assert.equal((await put(url, 'b', 4)).status, 200);
+    assert.equal((await putRow(url, 'b', 4)).status, 200);
   });
   assert.match(printed, said);
   await dev('2', async url => {
@@ -235,7 +220,7 @@ test('a disk that fills up: no process dies of it, and with room again nothing a
 
   const acknowledged: string[] = [];
   for (let i = 0; i < 10; i++) {
-    const answer = await put(url!, `row-${i}`, 900_000);
+    const answer = await putRow(url!, `row-${i}`, 900_000);
     if (answer.status !== 200) break;
     acknowledged.push(`row-${i}`);
   }
@@ -247,25 +232,12 @@ test('a disk that fills up: no process dies of it, and with room again nothing a
   assert.equal(servesYet.status, 404, 'a gateway needs no disk');
 
   spawnSync('mount', ['-o', 'remount,size=64m', directory]);
-  for (const key of acknowledged) {
-    const length = await until(`${key} to be read`, async () => {
-      const answer = await fetch(`${url}/rows/${key}`).catch(() => undefined);
-      return answer?.ok ? ((await answer.json()) as number) : undefined;
-    });
-    assert.equal(length, 900_000, key);
-  }
-  assert.equal((await put(url!, 'afterwards', 900_000)).status, 200);
+  for (const key of acknowledged) assert.equal(await lengthOfRow(url!, key), 900_000, key);
+  assert.equal((await putRow(url!, 'afterwards', 900_000)).status, 200);
   for (const { name, pid } of before) assert(lives(pid), `${name} was hurt:\n${app.printed()}`);
   assert.equal((await ran(['stop', '--data', data])).code, 0);
   assert.equal(await app.ended, 0, app.printed());
 });
-
-const put = (url: string, key: string, length: number): Promise<Response> =>
-  fetch(`${url}/rows/${key}`, {
-    method: 'PUT',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ length }),
-  });
 
 /** Writes until there is no room for one byte more. */
 function fill(directory: string): void {

@@ -46,6 +46,7 @@ async function withDashboard(
   const monitor = await openMonitor({
     registry: cluster.registry,
     caller: cluster.caller,
+    balance: cluster.balance,
     clock: systemClock,
     random: systemRandom,
     logger: silentLogger,
@@ -108,6 +109,25 @@ test('shows traffic, services, processes and partitions, and follows what happen
       .waitFor();
     await page.locator('[data-key="alerts"]').getByText('inventory-4 is dead').waitFor();
     await page.locator('.status.degraded').waitFor();
+  });
+});
+
+test('the balancing of a service is switched, compared, and follows what is switched elsewhere', { skip }, async () => {
+  await withDashboard({ width: 1440, height: 900, token: 'opens-once' }, async ({ page, cluster }) => {
+    cluster.step(50);
+    const row = page.locator('[data-key="balancing"] tr', { hasText: 'inventory' });
+    await row.locator('td.good', { hasText: /ms$/ }).waitFor();
+    const select = page.getByLabel('Strategy of inventory');
+    await select.selectOption('least-response-time');
+    await page.locator('.story').getByText('is balanced by least-response-time').waitFor();
+    assert.equal(cluster.switched.get('inventory'), 'least-response-time');
+    await row.locator('td.chosen[data-label="Least response time"]').waitFor();
+    cluster.switched.set('inventory', 'dynamic');
+    await row.locator('td.chosen[data-label="Dynamic"]').waitFor();
+    assert.equal(await select.inputValue(), 'dynamic');
+    await select.selectOption('');
+    await page.locator('.story').getByText('as it says itself again').waitFor();
+    assert.equal(await overflow(page), 0);
   });
 });
 

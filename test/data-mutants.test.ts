@@ -10,8 +10,9 @@ import { TandemError } from '../src/core/errors.ts';
 import { seededRandom } from '../src/core/random.ts';
 import type { AppendResult, Engine, Entry, Log } from '../src/log/engine.ts';
 import { decodeEntry, encodeEntry } from '../src/replication/entry.ts';
-import type { Head, ReplicaStore, Write } from '../src/replication/store.ts';
+import type { Write } from '../src/replication/store.ts';
 import { type Mutant, simulateData } from './simulate-data.ts';
+import { withStore } from './with-store.ts';
 
 function withLog(engine: Engine, change: (log: Log) => Partial<Log>): Engine {
   const own: Engine = Object.create(engine, { log: { value: { ...engine.log, ...change(engine.log) } } });
@@ -140,25 +141,6 @@ test('sharing a barrier that was sent before the read is caught', () =>
 
 test('dropping the request id between the tries of one request is caught', () =>
   caughtBy({ dropRequestIds: true }, inconsistent));
-
-/** A store with another way to commit, or to say where it is. */
-function withStore(
-  store: ReplicaStore,
-  change: { readonly commit?: ReplicaStore['commit']; readonly head?: () => Head },
-): ReplicaStore {
-  return {
-    get head() {
-      return change.head?.() ?? store.head;
-    },
-    get: (table, key) => store.get(table, key),
-    scan: (table, prefix, options) => store.scan(table, prefix, options),
-    commit: change.commit ?? ((writes, head) => store.commit(writes, head)),
-    replace: (rows, head) => store.replace(rows, head),
-    capture: () => store.capture(),
-    tables: () => store.tables(),
-    close: () => store.close(),
-  };
-}
 
 test('a replica that applies entries out of order is caught', () => {
   const random = seededRandom(1);

@@ -9,6 +9,8 @@ import type { Engine, Log } from '../src/log/engine.ts';
 import type { Keyspace, SystemPart } from '../src/state/keyspace.ts';
 import { type EventsMutant, simulateEvents } from './simulate-events.ts';
 import { simulateParking, simulateReplay } from './simulate-groups.ts';
+import { simulateSchedules } from './simulate-schedules.ts';
+import { withStore } from './with-store.ts';
 
 const seeds = 12;
 
@@ -159,3 +161,23 @@ test('a replay under the generation of before is caught', () =>
     },
     simulateReplay,
   ));
+
+test('a schedule that runs a due time again after a takeover is caught', async () => {
+  const seen: string[] = [];
+  for (let seed = 1; seed <= 3; seed++) {
+    const wrong = await simulateSchedules(seed, {
+      // What another's entry moves in the due list stays where it was in this copy.
+      store: (store, instance) =>
+        withStore(store, {
+          commit: (writes, head) => {
+            const [known] = store.scan('$schedule', '', { limit: 1 });
+            const moved = known !== undefined && head.writer !== instance;
+            store.commit(moved ? writes.filter(([table]) => table !== '$schedule' && table !== '$due') : writes, head);
+          },
+        }),
+    });
+    if (wrong.some(text => text.startsWith('each:'))) return;
+    seen.push(...wrong);
+  }
+  assert.fail(`no seed shows it; seen: ${seen.join('\n')}`);
+});

@@ -67,7 +67,7 @@ else {
         if (result === undefined) continue;
         if (result.kind === 'unknown') {
           doubtful++;
-          while (result.kind === 'unknown')
+          for (let tries = 0; result.kind === 'unknown' && tries < 20; tries++)
             result = await eventually(() => log.append('a', bodies.length, [Buffer.from(body)], soon(1000)));
           if (result.kind === 'conflict') {
             const [slot] = await eventually(() => log.read('a', bodies.length + 1, 1, soon(1000)));
@@ -219,7 +219,7 @@ else {
     let other: Engine | undefined;
     try {
       for (let i = 0; i < 3; i++) await engine.log.append('a', i, [Buffer.from(`${i}`)], soon());
-      const follow = engine.log.follow('a', 1, new AbortController().signal)[Symbol.asyncIterator]();
+      const follow = engine.log.follow('a', 1, AbortSignal.timeout(30_000))[Symbol.asyncIterator]();
       await follow.next();
       server!.kill('SIGKILL');
       await server!.ended();
@@ -250,7 +250,7 @@ else {
     const connection = await connect({ servers: `127.0.0.1:${one.servers[0]!.port}` });
     try {
       for (let i = 0; i < 3; i++) await engine.log.append('a', i, [Buffer.from(`${i}`)], soon());
-      const follow = engine.log.follow('a', 1, new AbortController().signal)[Symbol.asyncIterator]();
+      const follow = engine.log.follow('a', 1, AbortSignal.timeout(30_000))[Symbol.asyncIterator]();
       await follow.next();
       const { streams } = await jetstreamManager(connection);
       const { config } = await streams.info('anew_a');

@@ -2,35 +2,14 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { lengthOfRow, putRow, rowsService } from './rows-service.ts';
 import { folderWith, prints, type Run, ran, stateOf, tandem, until } from './running-app.ts';
 
-const rows = `
-import { contract, table } from 'tandem';
-import * as z from 'zod';
-const Key = z.object({ key: z.string() });
-const text = table(z.object({ text: z.string() }));
-const old = process.env.OLD === 'yes';
-export default contract('rows', {
-  put: { key: 'key', http: 'PUT /rows/:key', input: Key.extend({ length: z.number() }) },
-  get: { key: 'key', http: 'GET /rows/:key', consistency: 'strong', input: Key, output: z.number() },
-}).implement({
-  tables: old ? { rows: text, former: text } : { rows: text },
-  partitions: 2,
-  replicas: 2,
-  methods: {
-    put: ({ key, length }, ctx) => ctx.transact(tx => {
-      tx.rows.put(key, { text: 'x'.repeat(length) });
-      if (old) tx.former.put(key, { text: 'x' });
-    }),
-    get: async ({ key }, ctx) => (await ctx.tables.rows.get(key))?.text.length ?? 0,
-  },
-});
-`;
-const folder = folderWith({ 'rows.ts': rows });
+const folder = folderWith({ 'rows.ts': rowsService });
 const data = join(folder, 'data');
 
 async function up(old: boolean): Promise<{ app: Run; url: string }> {
-  const environment = { PORT: '', TANDEM_PORT: '', OLD: old ? 'yes' : 'no' };
+  const environment = { PORT: '', TANDEM_PORT: '', OLD: old ? 'yes' : 'no', PARTITIONS: '2' };
   const words = ['up', 'rows.ts', '--scale', 'rows=2', '--data', data, '--port', '0'];
   const app = tandem(words, { cwd: folder, environment });
   const [, url] = await prints(app, /Gateway +(http\S+)/);
@@ -40,25 +19,14 @@ async function stop(app: Run): Promise<void> {
   assert.equal((await ran(['stop', '--data', data])).code, 0, app.printed());
   assert.equal(await app.ended, 0, app.printed());
 }
-const put = (url: string, key: string, length: number): Promise<Response> =>
-  fetch(`${url}/rows/${key}`, {
-    method: 'PUT',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ length }),
-  });
-const lengthOf = (url: string, key: string): Promise<number> =>
-  until(`${key} to be read`, async () => {
-    const answer = await fetch(`${url}/rows/${key}`).catch(() => undefined);
-    return answer?.ok ? ((await answer.json()) as number) : undefined;
-  });
 
 test('rows of several megabytes outlive kill -9 and a restart; a table that went from the code keeps its rows until it is dropped', {
   timeout: 120_000,
 }, async () => {
   const keys = ['a', 'b', 'c', 'd'];
   const before = await up(true);
-  for (const key of keys) assert.equal((await put(before.url, key, 3_000_000)).status, 200);
-  const refused = await put(before.url, 'a', 5_000_000);
+  for (const key of keys) assert.equal((await putRow(before.url, key, 3_000_000)).status, 200);
+  const refused = await putRow(before.url, 'a', 5_000_000);
   assert.equal(refused.status, 413);
   assert.match(
     ((await refused.json()) as { detail: string }).detail,
@@ -66,13 +34,13 @@ test('rows of several megabytes outlive kill -9 and a restart; a table that went
   );
   const instance = stateOf(data)!.processes.find(({ name }) => name.startsWith('rows'))!;
   process.kill(instance.pid, 'SIGKILL');
-  for (const key of keys) assert.equal(await lengthOf(before.url, key), 3_000_000);
+  for (const key of keys) assert.equal(await lengthOfRow(before.url, key), 3_000_000);
   assert.doesNotMatch((await ran(['table', 'show', '--data', data])).out, /Not declared/);
   await stop(before.app);
   assert.match((await ran(['log', 'check', data])).out, /Each log is one chain/);
 
   const after = await up(false);
-  for (const key of keys) assert.equal(await lengthOf(after.url, key), 3_000_000);
+  for (const key of keys) assert.equal(await lengthOfRow(after.url, key), 3_000_000);
   const shown = await until('what is not declared', async () => {
     const { out } = await ran(['table', 'show', '--data', data]);
     return out.includes('Not declared') && out;
@@ -88,6 +56,6 @@ test('rows of several megabytes outlive kill -9 and a restart; a table that went
   assert.deepEqual(JSON.parse(dropped.out), { service: 'rows', table: 'former', rows: keys.length }, dropped.printed);
   const left = JSON.parse((await ran(['table', 'show', '--data', data, '--json'])).out) as { undeclared: unknown[] };
   assert.deepEqual(left.undeclared, []);
-  for (const key of keys) assert.equal(await lengthOf(after.url, key), 3_000_000);
+  for (const key of keys) assert.equal(await lengthOfRow(after.url, key), 3_000_000);
   await stop(after.app);
 });

@@ -3,7 +3,9 @@
  * comes from a seed, one `step` is about one second of it.
  */
 
+import type { MonitoredBalance } from '../src/app/monitor.ts';
 import type { Asker } from '../src/app/monitor-collect.ts';
+import { balanceForm, type Strategy, strategies } from '../src/contract/balance.ts';
 import type { Descriptor } from '../src/contract/descriptor.ts';
 import { systemClock } from '../src/core/clock.ts';
 import { TandemError } from '../src/core/errors.ts';
@@ -31,6 +33,9 @@ interface Process {
 export interface SampleCluster {
   readonly registry: Registry;
   readonly caller: Asker;
+  /** Switched by hand, by service. */
+  readonly switched: Map<string, Strategy>;
+  readonly balance: MonitoredBalance;
   readonly processes: Map<string, Process>;
   /** Adds `calls` gateway calls, and what follows from them, to the counts. */
   step(calls: number, options?: { failing?: boolean }): void;
@@ -63,6 +68,14 @@ export function sampleCluster(options: { readonly empty?: boolean } = {}): Sampl
   const members = (): Member[] =>
     [...processes.values()].map(({ beat, verdict, since, clockAheadMs }) => ({ beat, verdict, since, clockAheadMs }));
 
+  const switched = new Map<string, Strategy>();
+  const balance: MonitoredBalance = {
+    of: service => ({ own: balanceForm(service), switched: switched.get(service) }),
+    set: async (service, strategy) => {
+      if (strategy) switched.set(service, strategy);
+      else switched.delete(service);
+    },
+  };
   const registry: Registry = {
     members,
     instances: service => members().filter(member => member.beat.service === service && member.verdict !== 'dead'),
@@ -82,9 +95,12 @@ export function sampleCluster(options: { readonly empty?: boolean } = {}): Sampl
     },
     until: async () => {},
     reportBroken() {},
+    reportRefused() {},
   };
 
   const cluster: SampleCluster = {
+    switched,
+    balance,
     registry,
     processes,
     caller: {
@@ -129,6 +145,11 @@ export function sampleCluster(options: { readonly empty?: boolean } = {}): Sampl
         const callers = living(from);
         const answerers = living(to);
         if (callers.length === 0 || answerers.length === 0) continue;
+        for (const { meter } of callers)
+          for (const [index, strategy] of strategies.entries())
+            meter
+              .gauge(metricNames.balanceExpected, { service: to, strategy })
+              .set(ms * (1 + ((index * 5) % 7) / 5) * (0.95 + 0.1 * random.next()));
         for (let i = 0; i < Math.round(calls * share * (0.85 + 0.3 * random.next())); i++) {
           const took = ms * (0.5 + random.next()) * (random.next() < 0.02 ? 6 : 1);
           const code = failing && to === 'payments' && random.next() < 0.1 ? 'DEADLINE_EXCEEDED' : 'ok';
@@ -201,6 +222,7 @@ function openProcess(
       service,
       node: 'laptop',
       zone: 'local',
+      weight: 1,
       pid: 1000 + random.below(9000),
       address: `tcp://127.0.0.1:${4000 + random.below(999)}`,
       startedAt: clock.now() - 600_000,

@@ -233,6 +233,10 @@ export async function simulateData(
       say(`clock of ${node.id} off by ${ms} ms`);
       node.clock.jumpWall(ms);
       jumps.push(() => node.clock.jumpWall(-ms));
+    } else if (luck < 0.92) {
+      const other = pick();
+      say(`${node.slot} is refused by ${other.id}, which lives`);
+      cluster.accuse(node.slot, other.slot);
     } else {
       say(`pause ${node.id}`);
       node.clock.pause();

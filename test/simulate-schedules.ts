@@ -6,6 +6,11 @@
 import { scheduleTopic } from '../src/contract/schedule.ts';
 import type { Delivery } from '../src/events/events.ts';
 import { openCluster, seen, service } from '../src/events/fixture.test.ts';
+import type { ReplicaStore } from '../src/replication/store.ts';
+
+export interface SchedulesMutant {
+  readonly store?: (store: ReplicaStore, instance: string) => ReplicaStore;
+}
 
 const minuteMs = 60_000;
 const definitions = (['each', 'once'] as const).map(missed => ({
@@ -32,11 +37,12 @@ async function run({ event, scope, attempt }: Delivery): Promise<void> {
   if (minute % 5 === 2 && attempt === 1) throw new Error('failed after it was done');
 }
 
-export async function simulateSchedules(seed: number): Promise<string[]> {
+export async function simulateSchedules(seed: number, mutant: SchedulesMutant = {}): Promise<string[]> {
   const cluster = openCluster(run, {
     seed,
     lostAnswerChance: 0.05,
     schedules: definitions,
+    ...mutant,
     subscriptions: definitions.map(({ name, topic }) => ({
       name,
       topic,

@@ -4,6 +4,7 @@ import { simulateEngine } from './simulate-engine.ts';
 import { simulateEvents } from './simulate-events.ts';
 import { simulateParking, simulateReplay } from './simulate-groups.ts';
 import { simulateLink } from './simulate-link.ts';
+import { simulateSchedules } from './simulate-schedules.ts';
 
 test('over a network that breaks, what a caller is told of its call is what was done (200 seeds)', async () => {
   const met = { ok: 0, fail: 0, unknown: 0 };
@@ -57,6 +58,16 @@ test('a replay amid crashes and hand-overs brings each event once more and in or
   for (let seed = 0; seed < 20; seed++) {
     const again = `npm run simulate -- replay --from ${seed} --seeds 1`;
     const wrong = await simulateReplay(seed).catch(cause => {
+      throw new Error(again, { cause });
+    });
+    assert.deepEqual(wrong, [], again);
+  }
+});
+
+test('each due time of a schedule takes effect once, in order, whatever dies (5 seeds)', async () => {
+  for (let seed = 1; seed <= 5; seed++) {
+    const again = `npm run simulate -- schedules --from ${seed} --seeds 1`;
+    const wrong = await simulateSchedules(seed).catch(cause => {
       throw new Error(again, { cause });
     });
     assert.deepEqual(wrong, [], again);

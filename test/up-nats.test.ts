@@ -93,7 +93,9 @@ test('an app on two machines and three NATS servers loses nothing when servers, 
     await goesOn('writes with two of three servers');
     server.start();
     await goesOn('writes after a server came back');
-    await new Promise(done => setTimeout(done, 1500));
+    // The next one is killed only when this one has caught up: two of three must hold everything.
+    const healthy = `http://127.0.0.1:${server.monitorPort}/healthz`;
+    await until('the server to be in step', async () => (await fetch(healthy).catch(() => undefined))?.ok);
   }
   // A machine goes: its supervisor and all its processes at once.
   const west = runs.get('west')!;

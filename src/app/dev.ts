@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { memoryTransport } from '../communication/memory.ts';
 import { Closers } from '../core/lifecycle.ts';
 import { openEmbeddedEngine } from '../log/embedded-engine.ts';
+import type { Engine } from '../log/engine.ts';
 import { nodeDisk } from '../log/node-disk.ts';
 import { openGatewayProcess } from './gateway.ts';
 import type { Host } from './host.ts';
@@ -33,6 +34,9 @@ export interface DevApp {
   readonly services: readonly string[];
   /** The files that were given. */
   readonly files: readonly string[];
+  /** For who joins it: what all of it is reached by. */
+  readonly host: Host;
+  readonly engine: Engine;
   close(graceMs: number): Promise<void>;
 }
 
@@ -105,6 +109,8 @@ export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
       dashboardUrl,
       services,
       files,
+      host,
+      engine,
       close: () => closers.close(),
     };
   } catch (cause) {

@@ -23,6 +23,8 @@ export interface Host {
   readonly transports: readonly Transport[];
   readonly node: string;
   readonly zone: string;
+  /** Of this machine's instances, as against those of others. */
+  readonly weight: number;
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
@@ -33,6 +35,7 @@ export interface HostOptions {
   readonly format?: 'json' | 'pretty' | undefined;
   readonly color?: boolean | undefined;
   readonly zone?: string | undefined;
+  readonly weight?: number | undefined;
 }
 
 /** The real thing: this machine's clock, chance and sockets. */
@@ -57,6 +60,7 @@ export function systemHost(options: HostOptions): Host {
     transports: [tcpTransport(), unixTransport(), memoryTransport()],
     node: hostname(),
     zone: options.zone ?? 'local',
+    weight: options.weight ?? 1,
     environment: process.env,
   };
 }

@@ -1,12 +1,13 @@
 /**
- * The monitor's HTTP face: the dashboard's files, its state once and as a stream, Prometheus metrics, health. Everything is
- * read-only, nothing is cached, and the page may load nothing from anywhere else.
+ * The monitor's HTTP face: the dashboard's files, its state once and as a stream, Prometheus metrics, health. Nothing is cached,
+ * the page may load nothing from anywhere else, and all is read-only but for one thing: how a service's instances are picked.
  */
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
+import { isStrategy, type Strategy, strategies } from '../contract/balance.ts';
 import { TandemError } from '../core/errors.ts';
 import { expositionType } from '../monitoring/exposition.ts';
 import { cookieName, type Door, isExpectedHost } from './monitor-door.ts';
@@ -21,6 +22,8 @@ export interface MonitorHttpOptions {
   /** The state as JSON text, made once per look. */
   readonly state: () => string;
   readonly metrics: () => string;
+  /** Switches how the instances of a service are picked. */
+  readonly switchStrategy: (service: string, strategy: Strategy | undefined) => Promise<void>;
 }
 
 export interface MonitorHttp {
@@ -64,7 +67,8 @@ export async function openMonitorHttp(options: MonitorHttpOptions): Promise<Moni
   const answer = (request: IncomingMessage): Page | 'stream' => {
     const url = new URL(request.url ?? '/', 'http://monitor');
     if (!isExpectedHost(request.headers.host, host)) return text(421, 'Use the address that was printed.\n');
-    if (request.method !== 'GET' && request.method !== 'HEAD') return text(405, 'Read only.\n');
+    if (request.method !== 'GET' && request.method !== 'HEAD')
+      return text(405, 'Read only, but for POST /api/balance.\n');
     if (url.pathname === '/-/health') return { status: 200, type: 'application/json', body: '{"ok":true}\n' };
     if (url.pathname === '/metrics') return { status: 200, type: expositionType, body: options.metrics() };
     const token = url.pathname === '/' ? url.searchParams.get('token') : null;
@@ -87,6 +91,29 @@ export async function openMonitorHttp(options: MonitorHttpOptions): Promise<Moni
     return { ...home, headers: { location: '/', 'set-cookie': cookie } };
   };
 
+  /** From the dashboard's own page alone: another page's requests carry another origin, and cannot send JSON unasked. */
+  const change = async (request: IncomingMessage): Promise<Page> => {
+    const { host: name, origin, cookie, 'content-type': type } = request.headers;
+    if (!isExpectedHost(name, host)) return text(421, 'Use the address that was printed.\n');
+    if (!door.isOpenTo(cookie)) return locked(request);
+    if (origin !== `http://${name}` || type !== 'application/json')
+      return problem(new TandemError('DENIED', 'changes are made on the page of the dashboard'), 403);
+    try {
+      const { service, strategy } = (JSON.parse(await bodyOf(request)) ?? {}) as {
+        service?: unknown;
+        strategy?: unknown;
+      };
+      if (typeof service !== 'string' || (strategy !== null && !isStrategy(String(strategy))))
+        throw new TandemError('INVALID', `a change names a service and one of: ${strategies.join(', ')}, or null`);
+      await options.switchStrategy(service, (strategy ?? undefined) as Strategy | undefined);
+      return { status: 200, type: 'application/json', body: '{"ok":true}\n' };
+    } catch (cause) {
+      const error =
+        cause instanceof SyntaxError ? new TandemError('INVALID', 'that is no JSON') : TandemError.from(cause);
+      return problem(error, error.code === 'INVALID' ? 400 : error.code === 'NOT_FOUND' ? 404 : 503);
+    }
+  };
+
   const openStream = (response: ServerResponse): void => {
     response.writeHead(200, { ...guards, 'content-type': 'text/event-stream' });
     streams.add(response);
@@ -95,6 +122,13 @@ export async function openMonitorHttp(options: MonitorHttpOptions): Promise<Moni
   };
 
   const server = createServer({ maxHeaderSize: 16_384, requestTimeout: 10_000 }, (request, response) => {
+    if (request.method === 'POST' && request.url === '/api/balance') {
+      change(request).then(
+        page => send(response, page),
+        () => response.destroy(),
+      );
+      return;
+    }
     try {
       const answered = answer(request);
       if (answered === 'stream') openStream(response);
@@ -130,6 +164,26 @@ interface Page {
 }
 
 const text = (status: number, body: string): Page => ({ status, type: 'text/plain; charset=utf-8', body });
+
+const problem = ({ code, message }: TandemError, status: number): Page => ({
+  status,
+  type: 'application/json',
+  body: `${JSON.stringify({ code, message })}\n`,
+});
+
+const changeBytesMax = 4096;
+
+/** @throws INVALID for one that is too long. */
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of request) {
+    bytes += (part as Buffer).length;
+    if (bytes > changeBytesMax) throw new TandemError('INVALID', `a change has at most ${changeBytesMax} bytes`);
+    parts.push(part as Buffer);
+  }
+  return Buffer.concat(parts).toString();
+}
 
 function send(response: ServerResponse, { status, type, body, headers }: Page): void {
   response.writeHead(status, {

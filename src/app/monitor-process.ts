@@ -1,4 +1,6 @@
 /** The monitor process: a peer that asks all others and shows what they say. Traffic goes on without it. */
+import { switchStrategy } from '../calling/strategy-switches.ts';
+import { limits } from '../core/limits.ts';
 import type { Engine } from '../log/engine.ts';
 import type { Host } from './host.ts';
 import { openMonitor } from './monitor.ts';
@@ -38,6 +40,13 @@ export async function openMonitorProcess(options: MonitorProcessOptions): Promis
     host: httpHost,
     port,
     token,
+    balance: {
+      of: service => caller.strategyOf(service),
+      set: async (service, strategy) => {
+        const deadline = clock.monotonic() + limits.callTimeoutMs;
+        await switchStrategy({ engine, clock, random }, service, strategy, deadline);
+      },
+    },
   });
   peer.report({ ready: true });
   return {

@@ -2,6 +2,7 @@
  * The state of the whole system as the monitor shows it, at `/api/state` and to the dashboard. Plain JSON; figures are over the
  * last ten seconds unless their name says otherwise; `null` says "not known", which is never the same as zero.
  */
+import type { Strategy } from '../contract/balance.ts';
 import type { Verdict } from '../failure-detection/beat.ts';
 import type { Alert } from '../monitoring/alerts.ts';
 import type { AvailabilityReading } from '../monitoring/availability.ts';
@@ -26,6 +27,19 @@ export interface History {
 export interface MethodState extends Figures {
   readonly name: string;
 }
+export interface BalanceState {
+  /** In force, unless a rule of the service says otherwise just now. */
+  readonly strategy: Strategy;
+  /** What the service says of itself. */
+  readonly own: Strategy;
+  readonly switched: boolean;
+  /** Rules may switch it. */
+  readonly ruled: boolean;
+  /** What each strategy is expected to take, in ms, as callers judge it on live picks; only those that were judged. */
+  readonly expected: readonly { readonly strategy: Strategy; readonly ms: number }[];
+  /** Calls that wait for an instance with room. */
+  readonly waiting: number;
+}
 export interface ServiceState extends Figures {
   readonly name: string;
   readonly instances: number;
@@ -33,6 +47,7 @@ export interface ServiceState extends Figures {
   readonly degradedPerSecond: number;
   readonly availability: AvailabilityReading;
   readonly methods: readonly MethodState[];
+  readonly balance: BalanceState;
   readonly history: History;
 }
 export interface ProcessState {

@@ -1,4 +1,5 @@
 /** Builds the state of the system from what was heard and collected. Pure: the same input gives the same picture. */
+import { type BalanceForm, type Strategy, strategies } from '../contract/balance.ts';
 import type { Descriptor } from '../contract/descriptor.ts';
 import type { Member } from '../failure-detection/beat.ts';
 import type { Alert } from '../monitoring/alerts.ts';
@@ -7,6 +8,7 @@ import { type HistogramPoint, type MetricPoint, mergePoints, quantile } from '..
 import { livingNumbers, newestMap, steadyMap } from '../partitioning/partition-map.ts';
 import type { SeenSpan, Tick } from './monitor-collect.ts';
 import type {
+  BalanceState,
   Figures,
   KeyspaceState,
   MonitorState,
@@ -177,6 +179,38 @@ export function topicStates(latest: Iterable<readonly MetricPoint[]>, ticks: rea
   return [...rows.values()]
     .sort((a, b) => natural(a.topic, b.topic) || natural(a.subscription, b.subscription))
     .map(({ handled, ...rest }) => ({ ...rest, handledPerSecond: seconds > 0 ? handled / seconds : 0 }));
+}
+
+/** How a service's instances are picked, and how the other strategies would do: the mean of what its callers say. */
+export function balanceState(
+  service: string,
+  { own, switched }: { readonly own: BalanceForm; readonly switched: Strategy | undefined },
+  latest: Iterable<readonly MetricPoint[]>,
+): BalanceState {
+  const said = new Map<string, number[]>();
+  let waiting = 0;
+  for (const points of latest) {
+    for (const point of points) {
+      if (point.kind === 'histogram' || point.attributes.service !== service) continue;
+      if (point.name === metricNames.balanceWaiting) waiting += point.value;
+      if (point.name !== metricNames.balanceExpected) continue;
+      const { strategy = '' } = point.attributes;
+      said.set(strategy, [...(said.get(strategy) ?? []), point.value]);
+    }
+  }
+  const expected = strategies.flatMap(strategy => {
+    const values = said.get(strategy) ?? [];
+    return values.length === 0 ? [] : [{ strategy, ms: values.reduce((sum, value) => sum + value, 0) / values.length }];
+  });
+  const { strategy, rules } = own;
+  return {
+    strategy: switched ?? strategy,
+    own: strategy,
+    switched: switched !== undefined,
+    ruled: switched === undefined && rules.length > 0,
+    expected,
+    waiting,
+  };
 }
 
 /** The latest traces that are worth a look: those that failed, then the slowest. */

@@ -13,15 +13,17 @@ import type { MonitorState } from './monitor-state.ts';
 import { openStory } from './monitor-story.ts';
 
 const cluster = sampleCluster();
-const open = (port = 0): Promise<Monitor> =>
+const open = (port = 0, token?: string): Promise<Monitor> =>
   openMonitor({
     registry: cluster.registry,
     caller: cluster.caller,
+    balance: cluster.balance,
     clock: systemClock,
     random: systemRandom,
     logger: silentLogger,
     meter: openMeter(systemClock),
     port,
+    token,
     intervalMs: 50,
   });
 
@@ -57,7 +59,8 @@ const promtool = spawnSync('promtool', ['--version']).error ? undefined : 'promt
 test('metrics of all processes are one valid exposition; the state tells traffic and failure', async t => {
   const monitor = await open();
   const feed = setInterval(() => cluster.step(20, { failing: true }), 20);
-  const events = await fetch(`http://127.0.0.1:${monitor.port}/api/events`);
+  t.after(() => clearInterval(feed));
+  const events = await fetch(`http://127.0.0.1:${monitor.port}/api/events`, { signal: AbortSignal.timeout(30_000) });
   const reader = events.body!.pipeThrough(new TextDecoderStream()).getReader();
   let state: MonitorState;
   let text = '';
@@ -102,4 +105,65 @@ test('the story tells a death, how long nobody wrote, who took over, and a retur
     lines.join('\n'),
   );
   assert.equal(lines.at(-1), 'inventory-4 alive again (was dead)');
+});
+
+function post(
+  port: number,
+  body: string,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const origin = `http://127.0.0.1:${port}`;
+    const given = { origin, 'content-type': 'application/json', ...headers };
+    const asked = request(
+      { host: '127.0.0.1', port, path: '/api/balance', method: 'POST', headers: given },
+      response => {
+        let text = '';
+        response.on('data', part => {
+          text += part;
+        });
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, body: text }));
+      },
+    );
+    asked.on('error', reject);
+    asked.end(body);
+  });
+}
+
+test("a strategy is switched from the dashboard's own page alone, and the story tells", async () => {
+  const monitor = await open();
+  const change = JSON.stringify({ service: 'orders', strategy: 'ip-hash' });
+  assert.equal((await post(monitor.port, change, { origin: 'http://evil.example' })).status, 403);
+  assert.equal((await post(monitor.port, change, { 'content-type': 'text/plain' })).status, 403);
+  assert.equal((await post(monitor.port, change, { host: 'evil.example' })).status, 421);
+  for (const wrong of [
+    '',
+    '{',
+    'null',
+    '[]',
+    '{"service":7}',
+    '{"service":"orders","strategy":"best"}',
+    'x'.repeat(5000),
+  ])
+    assert.equal((await post(monitor.port, wrong)).status, 400, wrong.slice(0, 40));
+  assert.equal((await post(monitor.port, '{"service":"nobody","strategy":"ip-hash"}')).status, 404);
+  assert.equal(cluster.switched.size, 0);
+  assert.equal((await post(monitor.port, change)).status, 200);
+  assert.equal(cluster.switched.get('orders'), 'ip-hash');
+  const orders = monitor.state().services.find(({ name }) => name === 'orders')!;
+  assert.deepEqual(
+    [orders.balance.strategy, orders.balance.own, orders.balance.switched],
+    ['ip-hash', 'least-connections', true],
+  );
+  assert.ok(monitor.state().story.some(({ text }) => text.includes('is balanced by ip-hash')));
+  assert.equal((await post(monitor.port, '{"service":"orders","strategy":null}')).status, 200);
+  assert.equal(cluster.switched.size, 0);
+  await monitor.close();
+});
+
+test('who has no key to the dashboard changes nothing', async () => {
+  const monitor = await open(0, 'opens-once');
+  assert.equal((await post(monitor.port, '{"service":"orders","strategy":"ip-hash"}')).status, 401);
+  assert.equal(cluster.switched.size, 0);
+  await monitor.close();
 });

@@ -2,7 +2,9 @@
  * The monitor process: looks at every process once a second, keeps the picture, and shows it. It takes no part in the work: when
  * it is down, traffic goes on, and what it missed is a gap in its series.
  */
+import type { BalanceForm, Strategy } from '../contract/balance.ts';
 import { type Clock, every } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Random } from '../core/random.ts';
 import { type AlertState, type Observation, standingRules, stepAlerts } from '../monitoring/alerts.ts';
@@ -39,6 +41,14 @@ export interface MonitorOptions {
   /** The first one-time token; without one the dashboard is open to all who reach the port. */
   readonly token?: string | undefined;
   readonly intervalMs?: number;
+  readonly balance: MonitoredBalance;
+}
+
+/** How instances are picked, and the one thing that the dashboard may change. */
+export interface MonitoredBalance {
+  of(service: string): { readonly own: BalanceForm; readonly switched: Strategy | undefined };
+  /** @throws TandemError, which is shown. */
+  set(service: string, strategy: Strategy | undefined): Promise<void>;
 }
 
 export interface Monitor {
@@ -55,7 +65,7 @@ const historySeconds = 120;
 
 /** @throws CONFIG when the port is taken. */
 export async function openMonitor(options: MonitorOptions): Promise<Monitor> {
-  const { registry, clock, logger, meter, host = '127.0.0.1', intervalMs = 1000 } = options;
+  const { registry, clock, logger, meter, balance, host = '127.0.0.1', intervalMs = 1000 } = options;
   const answer = metricsAnswer({ meter, records: options.records });
   const own = options.self === undefined ? undefined : { id: options.self, answer };
   const collector = openCollector({ caller: options.caller, clock, own, answerTimeoutMs: intervalMs * 0.8 });
@@ -124,6 +134,7 @@ export async function openMonitor(options: MonitorOptions): Promise<Monitor> {
         methods: view
           .grouped(calls, point => point.attributes.method ?? '')
           .map(([method, of]) => ({ name: method, ...view.figuresOf(of, window.seconds) })),
+        balance: view.balanceState(name, balance.of(name), collector.latest.values()),
         history: history(`service ${name}`, nowMs),
       };
     });
@@ -210,6 +221,18 @@ export async function openMonitor(options: MonitorOptions): Promise<Monitor> {
     door,
     state: () => (json ??= JSON.stringify(state)),
     metrics,
+    switchStrategy: async (service, strategy) => {
+      if (!registry.services().includes(service))
+        throw new TandemError('NOT_FOUND', `there is no service '${service}'`);
+      await balance.set(service, strategy);
+      story.tell(
+        clock.now(),
+        'neutral',
+        service,
+        strategy === undefined ? 'is balanced as it says itself again' : `is balanced by ${strategy} from now on`,
+      );
+      await look();
+    },
   });
   const url = (): string => {
     const name = host.includes(':') ? `[${host}]` : host === '0.0.0.0' ? '127.0.0.1' : host;

@@ -4,8 +4,10 @@
  */
 import { openCaller } from '../calling/open-caller.ts';
 import type { Caller } from '../calling/outgoing.ts';
+import { followSwitches } from '../calling/strategy-switches.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
 import { openLinkServer } from '../communication/link-server.ts';
+import type { Strategy } from '../contract/balance.ts';
 import type { Descriptor } from '../contract/descriptor.ts';
 import type { Answerer, Incoming } from '../core/channel.ts';
 import { TandemError } from '../core/errors.ts';
@@ -101,6 +103,9 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     self: { id, service, zone: host.zone },
   });
   closers.add('caller', () => caller.close());
+  const apply = (name: string, strategy: Strategy | undefined): void => caller.setStrategy(name, strategy);
+  const switches = followSwitches({ engine, clock, random, logger, apply });
+  closers.add('switches', () => switches.close());
 
   const state: { -readonly [K in keyof PeerState]: PeerState[K] } = {
     ready: false,
@@ -115,6 +120,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     service,
     node: host.node,
     zone: host.zone,
+    weight: host.weight,
     pid: process.pid,
     address: server.address,
     descriptorHash: descriptor?.hash ?? '',

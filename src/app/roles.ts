@@ -32,6 +32,7 @@ export interface RoleSettings {
   readonly logLevel?: Level;
   readonly logFormat?: 'json' | 'pretty';
   readonly zone?: string;
+  readonly weight?: number;
 }
 
 export type RoleName = 'engine' | 'gateway' | 'instance' | 'monitor' | 'naming';
@@ -54,6 +55,7 @@ export async function runRole(role: RoleName, settings: RoleSettings): Promise<R
     level: settings.logLevel,
     format: settings.logFormat,
     zone: settings.zone,
+    weight: settings.weight,
   });
   if (role === 'engine') return runEngine(settings, host);
   const address = required(settings.engineAddress, 'engineAddress');

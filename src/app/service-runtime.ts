@@ -3,6 +3,7 @@
  * the handler, strips the output. One request's way through an instance can be read here from top to bottom.
  */
 import type { Caller } from '../calling/outgoing.ts';
+import { isSilence } from '../calling/retry-rule.ts';
 import { Session } from '../calling/session.ts';
 import type { AroundCall, Service } from '../contract/contract.ts';
 import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
@@ -12,7 +13,7 @@ import type { RawRequestForm } from '../contract/raw.ts';
 import type { Fire } from '../contract/schedule.ts';
 import type { Answerer, Incoming, Reply } from '../core/channel.ts';
 import { type Clock, isoTime } from '../core/clock.ts';
-import { DeclaredError, TandemError } from '../core/errors.ts';
+import { DeclaredError, isNotDone, TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { CallMeta, ReplyMeta } from '../core/meta.ts';
@@ -94,7 +95,15 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
       const key = keyOf(method.form.key, incoming.body);
       const partition = keyspace.partitionOf(key);
       const route = keyspace.route(partition, method.form.reads);
-      if (!route.here) return forward(options, incoming, meta, route.member.beat.id);
+      if (!route.here) {
+        try {
+          return await forward(options, incoming, meta, route.member.beat.id);
+        } catch (cause) {
+          // That one is gone, and did nothing: if it is this instance's turn now, the caller need not come again.
+          const isGone = cause instanceof TandemError && cause.code === 'UNAVAILABLE' && isNotDone(cause);
+          if (!isGone || !keyspace.route(partition, method.form.reads).here) throw cause;
+        }
+      }
       return run(method, incoming, meta, partition, key);
     }
     return run(method, incoming, meta, undefined, undefined);
@@ -323,12 +332,19 @@ async function forward(
     throw new TandemError('MOVED', 'this partition is served by another instance', { details: { instance: target } });
   }
   const { deadline, signal, priority } = incoming;
-  return options.caller.send(member, incoming.method, incoming.body, {
-    deadline,
-    signal,
-    priority,
-    meta: { ...meta, hops: hops + 1 },
-  });
+  try {
+    const forwarded = { deadline, signal, priority, meta: { ...meta, hops: hops + 1 } };
+    return await options.caller.send(member, incoming.method, incoming.body, forwarded);
+  } catch (cause) {
+    throw failedAt(target, cause);
+  }
+}
+
+/** Names the instance that was not reached, so that the caller does not hold it against the one that sent the call on. */
+function failedAt(instance: string, cause: unknown): unknown {
+  if (!(cause instanceof TandemError) || !isSilence(cause)) return cause;
+  const { code, message, outcome, details } = cause;
+  return new TandemError(code, message, { outcome, details: { ...details, instance }, cause });
 }
 
 /** Declared errors keep to their schema; anything else becomes a system error, and what nobody expected is recorded. */

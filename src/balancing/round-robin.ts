@@ -1,16 +1,17 @@
 /**
- * Each in turn. The first turn is random, so that many callers that start together do not all begin with the same
- * target. After a change in the candidates the turn goes on at the same index, which keeps the spread fair in the long run.
+ * Each in turn. The first turn is random, so that many callers that start together do not all begin with the same target.
+ * Turns are counted over all sets of candidates, so that who picks now from all and now from a part is fair to both.
  */
-import type { Picker, PickerOptions } from './picker.ts';
+import type { Random } from '../core/random.ts';
+import type { Balanced, Picker } from './picker.ts';
 
-export function roundRobin<T>(options: Pick<PickerOptions<T>, 'random'>): Picker<T> {
-  let turn = -1;
+export function roundRobin<T extends Balanced>(random: Random): Picker<T> {
+  let turn = random.below(0x1_0000_0000);
   return {
     pick(candidates) {
-      turn = turn < 0 ? options.random.below(candidates.length) : turn + 1;
-      if (turn >= candidates.length) turn = turn % candidates.length;
-      return candidates[turn]!;
+      if (candidates.length < 2) return candidates[0];
+      turn = (turn + 1) >>> 0;
+      return candidates[turn % candidates.length];
     },
   };
 }

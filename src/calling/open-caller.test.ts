@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
-import type { Channel, Dialer, Reply, SendOptions } from '../core/channel.ts';
+import type { Channel, Dialer, LinkEnd, Reply, SendOptions } from '../core/channel.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import type { CallMeta } from '../core/meta.ts';
@@ -56,6 +56,7 @@ function member(id: string, more: { ready?: boolean; partitions?: PartitionBeat[
       service: 'stock',
       node: 'n',
       zone: 'z',
+      weight: 1,
       pid: 1,
       address: `memory://${id}`,
       startedAt: 1,
@@ -79,6 +80,7 @@ function world(members: Member[], answer: Answer) {
   const clock = virtualClock();
   const listeners = new Set<() => void>();
   const broken: string[] = [];
+  const refused: string[] = [];
   const sent: { address: string; method: string; meta: CallMeta }[] = [];
   let current = members;
   let version = 1;
@@ -107,20 +109,21 @@ function world(members: Member[], answer: Answer) {
         }
         clock.after(deadline - clock.monotonic(), () => reject(new TandemError('UNAVAILABLE', what)));
       }),
-    reportBroken: id => {
-      broken.push(id);
-    },
+    reportBroken: id => void broken.push(id),
+    reportRefused: id => void refused.push(id),
   };
-  const channels = new Map<string, { channel: Channel; close: () => void }>();
+  const channels = new Map<string, { channel: Channel; close: (end?: LinkEnd) => void }>();
+  const dialled: string[] = [];
   const dialer: Dialer = {
     dial(address) {
       let known = channels.get(address);
       if (!known) {
-        const closers: (() => void)[] = [];
+        const closers: ((end: LinkEnd) => void)[] = [];
+        dialled.push(address);
         known = {
-          close: () => {
+          close: (end = 'lost') => {
             channels.delete(address);
-            for (const closer of closers) closer();
+            for (const closer of closers) closer(end);
           },
           channel: {
             call(method, body, options) {
@@ -158,7 +161,7 @@ function world(members: Member[], answer: Answer) {
     version++;
     for (const listener of [...listeners]) listener();
   };
-  return { clock, caller, sent, broken, change, channels, registry };
+  return { clock, caller, sent, broken, refused, dialled, change, channels, registry };
 }
 const fails = (code: ConstructorParameters<typeof TandemError>[0], details?: Record<string, unknown>): Promise<never> =>
   Promise.reject(new TandemError(code, code, details ? { details } : {}));
@@ -301,6 +304,69 @@ test('a connection that ends is evidence for the registry', async () => {
   await caller.call('stock', 'plain', 1);
   channels.get('memory://a')!.close();
   assert.deepEqual(broken, ['a']);
+});
+
+test('a link that ends is dialled anew until it is refused: that process is dead', async () => {
+  const one = { ...member('a') };
+  const { caller, broken, refused, dialled, channels, clock } = world([one], async () => ({ body: 1 }));
+  const end = (why: LinkEnd): void => channels.get('memory://a')!.close(why);
+  caller.watch(one);
+  caller.watch(one);
+  assert.equal(dialled.length, 1);
+  end('lost');
+  assert.deepEqual([dialled.length, broken, refused], [2, ['a'], []]);
+  end('lost');
+  assert.equal(dialled.length, 2, 'a process that is being killed resets what its kernel took: there is a pause');
+  await clock.advance(5);
+  assert.equal(dialled.length, 3);
+  end('not-tried');
+  assert.deepEqual([broken.length, refused.length], [2, 0], 'what was not tried is no evidence');
+  await clock.advance(5);
+  end('refused');
+  assert.deepEqual(refused, ['a']);
+  Object.assign(one, { verdict: 'dead' });
+  await clock.advance(1000);
+  assert.equal(dialled.length, 4);
+});
+
+test('a line that breaks again and again is dialled a few times for each beat interval, no more', async () => {
+  const { caller, dialled, channels, clock } = world([member('a')], async () => ({ body: 1 }));
+  for (let ms = 0; ms < 5000; ms++) {
+    caller.watch(caller.registry.members()[0]!);
+    await clock.advance(1);
+    if (ms % 100 === 0) channels.get('memory://a')!.close('lost');
+  }
+  assert.ok(dialled.length < 120, `${dialled.length}`);
+  caller.close();
+  await clock.advance(1000);
+  assert.equal(clock.pending, 0);
+});
+
+test('an instance that sent calls on to one that is gone is not taken for broken itself', async () => {
+  let instance = 'gone';
+  const { caller, clock } = world([member('a')], () => fails('INTERRUPTED', { instance }));
+  const waitedMs = async (): Promise<number> => {
+    const before = clock.monotonic();
+    for (let n = 0; n < 10; n++) await assert.rejects(clock.complete(() => caller.call('stock', 'plain', n)));
+    return clock.monotonic() - before;
+  };
+  assert.equal(await waitedMs(), 0, 'its circuit stays closed');
+  instance = 'a';
+  assert.ok((await waitedMs()) > 100, 'its own silence opens it');
+});
+
+test('links to a process that is dead are given up, so that calls under way need not wait for their deadlines', async () => {
+  const one = { ...member('a') };
+  const { caller, channels, change } = world([one], async () => ({ body: 1 }));
+  await caller.call('stock', 'plain', 1);
+  let given = 0;
+  channels.get('memory://a')!.channel.close = async () => void given++;
+  change([one]);
+  assert.equal(given, 0);
+  Object.assign(one, { verdict: 'dead' });
+  change([one]);
+  change([one]);
+  assert.equal(given, 1);
 });
 
 test('a fallback answers system failures, says so, and never hides an answer of the contract', async () => {

@@ -2,8 +2,6 @@
  * The client side of a call: finds the method, picks an instance, sends, and repeats what may be repeated until an
  * answer, the deadline, or the retry budget ends it. All tries of a call carry the same request id (data core, rule 15).
  */
-import type { Picker } from '../balancing/picker.ts';
-import { openPicker, type Strategy } from '../balancing/strategy.ts';
 import type { MethodForm } from '../contract/descriptor.ts';
 import { didYouMean } from '../contract/did-you-mean.ts';
 import type { Dialer, Reply, SendOptions } from '../core/channel.ts';
@@ -20,9 +18,10 @@ import { mayFallBack } from '../degradation/fallback.ts';
 import { openRetryBudget, type RetryBudget } from '../degradation/retry-budget.ts';
 import { metricNames } from '../monitoring/metric-names.ts';
 import type { Registry } from '../naming/registry.ts';
+import { hashText } from '../partitioning/hash.ts';
 import { hedged } from './hedge.ts';
 import type { Caller, OutgoingCall } from './outgoing.ts';
-import { retryAfterMs, retryKind, worstOf } from './retry-rule.ts';
+import { isBroken, retryAfterMs, retryKind, worstOf } from './retry-rule.ts';
 import { type MethodRoute, Routes } from './routes.ts';
 import { type Target, Targets } from './targets.ts';
 
@@ -35,9 +34,9 @@ export interface CallerOptions {
   readonly meter: Meter;
   readonly tracer: Tracer;
   readonly self?: { readonly id: string; readonly service?: string | undefined; readonly zone?: string | undefined };
-  /** How instances are picked. Default: least connections. */
-  readonly strategy?: Strategy | ((service: string) => Strategy);
 }
+
+const none: ReadonlySet<Target> = new Set();
 
 export const callingDefaults = {
   /** Tries that count (not those that were never taken on). Three is what the SRE book advises. */
@@ -47,12 +46,6 @@ export const callingDefaults = {
   backoffMs: 10,
   backoffMsMax: 250,
 } as const;
-
-interface ServiceState {
-  readonly budget: RetryBudget;
-  strategy: Strategy;
-  picker: Picker<Target>;
-}
 
 /** One call on its way. */
 interface Journey {
@@ -65,34 +58,34 @@ interface Journey {
   meta: CallMeta;
   /** Instances that failed it. */
   readonly tried: Set<Target>;
+  /** Hash of whom it is for: the client's address at a gateway, elsewhere this process. */
+  readonly client: number;
   /** Where a MOVED said it should go. */
   hint: string | undefined;
 }
 
 export function openCaller(options: CallerOptions): Caller {
   const { registry, clock, random, meter, tracer, self } = options;
-  const targets = new Targets(options);
+  const targets = new Targets({ ...options, zone: self?.zone });
   const routes = new Routes(registry, targets);
-  const services = new Map<string, ServiceState>();
+  const unwatch = registry.onChange(() => targets.bury());
+  const budgets = new Map<string, RetryBudget>();
   const durations = new Map<string, Histogram>();
   const discoveryEndsMs = clock.monotonic() + callingDefaults.discoveryMs;
   const selfCaller: CallMeta['caller'] = self && {
     ...(self.service !== undefined && { service: self.service }),
     instance: self.id,
   };
+  const selfHash = hashText(self?.id ?? '', 0);
   let closed = false;
 
-  const pickerOf = (strategy: Strategy): Picker<Target> =>
-    openPicker(strategy, { inflight: target => target.inflight, random });
-  const stateOf = (service: string): ServiceState => {
-    let state = services.get(service);
-    if (!state) {
-      const { strategy: chosen = 'least-connections' } = options;
-      const strategy = typeof chosen === 'function' ? chosen(service) : chosen;
-      state = { budget: openRetryBudget({ clock }), strategy, picker: pickerOf(strategy) };
-      services.set(service, state);
+  const budgetOf = (service: string): RetryBudget => {
+    let budget = budgets.get(service);
+    if (!budget) {
+      budget = openRetryBudget({ clock });
+      budgets.set(service, budget);
     }
-    return state;
+    return budget;
   };
   const record = (service: string, method: string, code: string, startedAt: number): void => {
     const name = `${service}.${method}.${code}`;
@@ -132,7 +125,8 @@ export function openCaller(options: CallerOptions): Caller {
     });
   };
 
-  const choose = (journey: Journey, route: MethodRoute): Target | undefined => {
+  /** `full`: those that may have it have no room. */
+  const choose = (journey: Journey, route: MethodRoute): Target | 'full' | undefined => {
     if (journey.hint !== undefined) {
       const member = registry.member(journey.hint);
       journey.hint = undefined;
@@ -146,14 +140,7 @@ export function openCaller(options: CallerOptions): Caller {
       for (const target of all) if (target.breaker.wouldAllow()) return target;
       return undefined;
     }
-    if (all.length === 1) return all[0];
-    const { picker } = stateOf(journey.service);
-    let doubtful = false;
-    for (const target of all) if (targets.avoid(target) || journey.tried.has(target)) doubtful = true;
-    if (!doubtful) return picker.pick(all);
-    const sound = all.filter(target => !targets.avoid(target));
-    const fresh = (sound.length > 0 ? sound : all).filter(target => !journey.tried.has(target));
-    return picker.pick(fresh.length > 0 ? fresh : sound.length > 0 ? sound : all);
+    return targets.balancer(journey.service).pick(all, journey.tried, journey.client);
   };
 
   /** One try, with its bookkeeping. */
@@ -167,6 +154,7 @@ export function openCaller(options: CallerOptions): Caller {
       throw new TandemError('UNAVAILABLE', `the circuit to ${target.member.beat.id} is open`);
     target.picked.add(1);
     target.inflight++;
+    const startedAt = clock.monotonic();
     const { deadline, meta, input, options: asked } = journey;
     const send: SendOptions = { deadline, signal, priority: asked.priority ?? form.priority, meta };
     try {
@@ -174,15 +162,20 @@ export function openCaller(options: CallerOptions): Caller {
       const reply = form.input?.stream
         ? await onlyItem(channel.stream(journey.name, undefined, send, input as AsyncIterable<unknown>))
         : await channel.call(journey.name, input, send);
-      targets.succeeded(target);
+      targets.succeeded(target, clock.monotonic() - startedAt);
       return reply;
     } catch (cause) {
-      targets.failed(target, cause);
+      targets.failed(target, cause, clock.monotonic() - startedAt);
       if (!signal?.aborted) journey.tried.add(target);
       throw cause;
     } finally {
-      target.inflight--;
+      left(target);
     }
+  };
+  const left = (target: Target): void => {
+    target.inflight--;
+    const { service } = target.member.beat;
+    if (service !== undefined) targets.balancer(service).places.next();
   };
   /** Waits for a better moment: a change in the registry, or `waitMs`. */
   const pause = (waitMs: number, wakeOnChange: boolean, signal: AbortSignal | undefined): Promise<void> =>
@@ -204,7 +197,7 @@ export function openCaller(options: CallerOptions): Caller {
     once: (route: MethodRoute, target: Target) => Promise<T>,
     mayRepeat: () => boolean,
   ): Promise<T> => {
-    const { budget } = stateOf(journey.service);
+    const budget = budgetOf(journey.service);
     const { signal } = journey.options;
     budget.deposit();
     let counted = 0;
@@ -219,6 +212,15 @@ export function openCaller(options: CallerOptions): Caller {
       }
       const route = routes.of(journey.service, journey.method);
       const target = route && choose(journey, route);
+      if (target === 'full') {
+        const { places, queueMax } = targets.balancer(journey.service);
+        try {
+          await places.wait(journey.service, queueMax, journey.deadline, signal);
+        } catch (cause) {
+          throw worstOf(cause, doubtful);
+        }
+        continue;
+      }
       let kind: ReturnType<typeof retryKind> = 'free';
       if (route && target) {
         try {
@@ -249,11 +251,11 @@ export function openCaller(options: CallerOptions): Caller {
       const waitMs =
         retryAfterMs(last) + backoffMs(random, round, callingDefaults.backoffMs, callingDefaults.backoffMsMax);
       if (left <= Math.max(1, retryAfterMs(last))) throw worstOf(last, doubtful);
-      // The first repeat goes elsewhere at once; only when there is nowhere else it has to wait.
+      // The first repeat goes elsewhere at once, unless it is load that failed it; only when there is nowhere else it has to wait.
       const elsewhere = route
         ?.candidates(journey.input)
         .some(other => !journey.tried.has(other) && other.breaker.wouldAllow());
-      if (round === 0 && elsewhere && kind !== 'budget') continue;
+      if (round === 0 && elsewhere && (kind !== 'budget' || isBroken(last))) continue;
       await pause(Math.min(Math.max(1, waitMs), left), kind === 'free', signal);
     }
   };
@@ -286,6 +288,7 @@ export function openCaller(options: CallerOptions): Caller {
         ...(caller && { caller }),
       },
       tried: new Set(),
+      client: caller?.address === undefined ? selfHash : hashText(caller.address, 0),
       hint: undefined,
     };
   };
@@ -345,9 +348,11 @@ export function openCaller(options: CallerOptions): Caller {
 
   /** Where the second try of a hedge goes: another instance if there is one. */
   const other = (journey: Journey, route: MethodRoute, first: Target): Target => {
-    const others = route.candidates(journey.input).filter(target => target !== first && !targets.avoid(target));
+    const balancer = targets.balancer(journey.service);
+    const others = route.candidates(journey.input).filter(target => target !== first && !balancer.avoid(target));
     if (others.length === 0) return first;
-    return route.ordered ? others[0]! : stateOf(journey.service).picker.pick(others);
+    const picked = route.ordered ? others[0]! : balancer.pick(others, none, journey.client);
+    return picked === undefined || picked === 'full' ? first : picked;
   };
 
   const stream = async function* (
@@ -381,13 +386,14 @@ export function openCaller(options: CallerOptions): Caller {
             .stream(journey.name, incoming ? undefined : input, send, incoming)
             [Symbol.asyncIterator]();
           target.inflight++;
+          const openedAt = clock.monotonic();
           try {
             const first = await items.next();
-            targets.succeeded(target);
+            targets.succeeded(target, clock.monotonic() - openedAt);
             return { items, first, target };
           } catch (cause) {
-            target.inflight--;
-            targets.failed(target, cause);
+            left(target);
+            targets.failed(target, cause, clock.monotonic() - openedAt);
             journey.tried.add(target);
             throw cause;
           }
@@ -400,10 +406,10 @@ export function openCaller(options: CallerOptions): Caller {
         ended = true;
       } catch (cause) {
         ended = true;
-        targets.failed(opened.target, cause);
+        targets.failed(opened.target, cause, 0);
         throw cause;
       } finally {
-        opened.target.inflight--;
+        left(opened.target);
         if (!ended) await opened.items.return?.();
       }
     } catch (cause) {
@@ -423,24 +429,24 @@ export function openCaller(options: CallerOptions): Caller {
     async send(member, method, body, send) {
       const target = targets.of(member);
       target.inflight++;
+      const startedAt = clock.monotonic();
       try {
         return await targets.channel(target).call(method, body, send);
       } catch (cause) {
         if (cause instanceof TandemError && (cause.code === 'UNAVAILABLE' || cause.code === 'INTERRUPTED')) {
-          targets.failed(target, cause);
+          targets.failed(target, cause, clock.monotonic() - startedAt);
         }
         throw cause;
       } finally {
-        target.inflight--;
+        left(target);
       }
     },
-    setStrategy(service, strategy) {
-      const state = stateOf(service);
-      state.strategy = strategy;
-      state.picker = pickerOf(strategy);
-    },
+    watch: member => void targets.channel(targets.of(member)),
+    strategyOf: service => targets.balancer(service).chosen(),
+    setStrategy: (service, strategy) => targets.balancer(service).override(strategy),
     close() {
       closed = true;
+      unwatch();
       targets.close();
     },
   };

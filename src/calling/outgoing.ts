@@ -1,6 +1,6 @@
 /** A call as the rooms above ask for it, and its answer. */
 
-import type { Strategy } from '../balancing/strategy.ts';
+import type { BalanceForm, Strategy } from '../contract/balance.ts';
 import type { AnswerMeta } from '../contract/call.ts';
 import type { Consistency } from '../contract/method.ts';
 import type { Priority, Reply, SendOptions } from '../core/channel.ts';
@@ -43,6 +43,10 @@ export interface Caller extends Closable {
   stream(service: string, method: string, input: unknown, options?: OutgoingCall): AsyncIterable<unknown>;
   /** One direct try at one process, for system methods and forwards. */
   send(member: Member, method: string, body: unknown, options: SendOptions): Promise<Reply>;
-  /** Switches how the instances of a service are picked, live. */
-  setStrategy(service: string, strategy: Strategy): void;
+  /** Keeps a link to it, so that the registry hears at once when it dies. Cheap to repeat, and to be repeated: a link that was lost is made anew. */
+  watch(member: Member): void;
+  /** Switches how the instances of a service are picked, live; undefined: as the service says. */
+  setStrategy(service: string, strategy: Strategy | undefined): void;
+  /** How they are picked: what the service says of itself, and what was switched by hand. */
+  strategyOf(service: string): { readonly own: BalanceForm; readonly switched: Strategy | undefined };
 }

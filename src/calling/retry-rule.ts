@@ -18,6 +18,16 @@ export function retryKind(thrown: unknown, idempotent: boolean): RetryKind {
   return code === 'INTERRUPTED' || code === 'DEADLINE_EXCEEDED' || code === 'UNAVAILABLE' ? 'budget' : 'never';
 }
 
+/** Whether no answer came at all: it was not reached, its line broke, or it took too long. */
+export function isSilence({ code }: TandemError): boolean {
+  return code === 'UNAVAILABLE' || code === 'INTERRUPTED' || code === 'DEADLINE_EXCEEDED';
+}
+
+/** Whether the line or the process went away under the call. */
+export function isBroken(thrown: unknown): boolean {
+  return thrown instanceof TandemError && thrown.code === 'INTERRUPTED';
+}
+
 /** Least wait that an overloaded callee asks for. */
 export function retryAfterMs(thrown: unknown): number {
   const asked = thrown instanceof TandemError && thrown.code === 'OVERLOADED' ? thrown.details?.retryAfterMs : 0;

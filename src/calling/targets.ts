@@ -1,38 +1,88 @@
 /** What this caller knows of each instance from its own calls: open calls, breaker, outlier ejection, how often it was picked. */
-import { Ejection } from '../balancing/ejection.ts';
-import type { Channel, Dialer } from '../core/channel.ts';
+import { PeakEwma } from '../balancing/peak-ewma.ts';
+import type { Balanced } from '../balancing/picker.ts';
+import type { Channel, Dialer, LinkEnd } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
+import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Counter, Meter } from '../core/meter.ts';
+import type { Random } from '../core/random.ts';
 import { type CircuitBreaker, openCircuitBreaker } from '../degradation/circuit-breaker.ts';
 import type { Member } from '../failure-detection/beat.ts';
 import { metricNames } from '../monitoring/metric-names.ts';
 import type { Registry } from '../naming/registry.ts';
+import { hashText } from '../partitioning/hash.ts';
+import { Balancer } from './balancer.ts';
+import { isSilence } from './retry-rule.ts';
 
-export interface Target {
+/** One instance as its caller sees it; weights and latency are kept by the balancer of its service. */
+export class Target implements Balanced {
   readonly member: Member;
   readonly breaker: CircuitBreaker;
   readonly picked: Counter;
-  inflight: number;
+  readonly hash: number;
+  inflight = 0;
+  weight: number;
+  dynamicWeight: number;
+  /** By what it reports of its load, 0..1. */
+  deserved = 1;
+  latencyMs = 0;
+  /** Of the calls to it lately, 0..1. */
+  errorShare = 0;
   channel: Channel | undefined;
+  /** Its link broke: it is dialled until it is clear whether it lives. */
+  checking = false;
+  readonly #latency = new PeakEwma();
+
+  constructor(member: Member, breaker: CircuitBreaker, picked: Counter) {
+    this.member = member;
+    this.breaker = breaker;
+    this.picked = picked;
+    this.hash = hashText(member.beat.id, 0);
+    this.weight = this.dynamicWeight = member.beat.weight;
+  }
+
+  answered(elapsedMs: number, nowMs: number): void {
+    this.#latency.observe(elapsedMs, nowMs);
+    this.latencyMs = this.#latency.value(nowMs);
+    this.errorShare -= errorStep * this.errorShare;
+  }
+
+  failed(elapsedMs: number, nowMs: number): void {
+    this.#latency.failed(elapsedMs, nowMs);
+    this.latencyMs = this.#latency.value(nowMs);
+    this.errorShare += errorStep * (1 - this.errorShare);
+  }
+
+  /** Time has passed. */
+  fade(nowMs: number): void {
+    this.latencyMs = this.#latency.value(nowMs);
+  }
 }
 
+/** How much one call moves the share of errors: about the last fifty count. */
+const errorStep = 0.02;
 /** Below a call's default deadline, so that calls which wait for a target to come back live to see it. */
 const breakerOpenMsMax = 2000;
+/** Pause after the first dial that finds out about a broken link; it doubles until a beat would have told as well. */
+const checkPauseMsMin = 1;
 
 export interface TargetsOptions {
   readonly registry: Registry;
   readonly dialer: Dialer;
   readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
   readonly meter: Meter;
+  /** The caller's own. */
+  readonly zone: string | undefined;
 }
 
 export class Targets {
   readonly #options: TargetsOptions;
   readonly #byId = new Map<string, Target>();
-  readonly #ejection = new Ejection<Target>();
+  readonly #balancers = new Map<string, Balancer>();
   #closed = false;
 
   constructor(options: TargetsOptions) {
@@ -45,13 +95,7 @@ export class Targets {
     if (!target || target.member !== member) {
       const { clock, meter } = this.#options;
       const picked = meter.counter(metricNames.picked, { service: service ?? member.beat.role, instance: id });
-      target = {
-        member,
-        breaker: openCircuitBreaker({ clock, openMsMax: breakerOpenMsMax }),
-        picked,
-        inflight: 0,
-        channel: undefined,
-      };
+      target = new Target(member, openCircuitBreaker({ clock, openMsMax: breakerOpenMsMax }), picked);
       this.#byId.set(id, target);
     }
     return target;
@@ -59,15 +103,44 @@ export class Targets {
 
   /** The channel to it. When its connection ends, the registry hears of it: evidence for failure detection. */
   channel(target: Target): Channel {
-    const { dialer, registry } = this.#options;
-    const channel = dialer.dial(target.member.beat.address);
+    const channel = this.#options.dialer.dial(target.member.beat.address);
     if (target.channel !== channel) {
       target.channel = channel;
-      channel.onClose(() => {
-        if (!this.#closed) registry.reportBroken(target.member.beat.id);
-      });
+      channel.onClose(end => this.#ended(target, end));
     }
     return channel;
+  }
+
+  #ended(target: Target, end: LinkEnd): void {
+    if (this.#closed || end === 'not-tried') return;
+    const { registry } = this.#options;
+    const { id } = target.member.beat;
+    if (end === 'refused') {
+      registry.reportRefused(id);
+      return;
+    }
+    registry.reportBroken(id);
+    if (!target.checking) this.#check(target, checkPauseMsMin);
+  }
+
+  /**
+   * A link may break by the line's fault: whether its address refuses to be dialled tells. A process that is just being
+   * killed still takes connections for a moment, and resets them; so it is dialled a few times.
+   */
+  #check(target: Target, pauseMs: number): void {
+    target.checking = !this.#closed && target.member.verdict !== 'dead' && pauseMs < limits.beatIntervalMs;
+    if (!target.checking) return;
+    this.channel(target);
+    this.#options.clock.after(pauseMs, () => this.#check(target, pauseMs * 2));
+  }
+
+  /** Calls under way at one that is dead end now, their fate unknown, not at their deadlines: a stopped process or a cut line says nothing. */
+  bury(): void {
+    for (const target of this.#byId.values()) {
+      if (target.member.verdict !== 'dead' || !target.channel) continue;
+      void target.channel.close();
+      target.channel = undefined;
+    }
   }
 
   /** From now on connections that end are our own doing. */
@@ -75,34 +148,49 @@ export class Targets {
     this.#closed = true;
   }
 
-  /** Whether a new call should rather go elsewhere. */
-  avoid(target: Target): boolean {
-    return !target.breaker.wouldAllow() || this.#ejection.isEjected(target, this.#options.clock.monotonic());
+  /** How calls to this service are spread. */
+  balancer(service: string): Balancer {
+    let balancer = this.#balancers.get(service);
+    if (!balancer) {
+      const { registry } = this.#options;
+      balancer = new Balancer({
+        ...this.#options,
+        service,
+        form: () => registry.descriptor(service)?.balance,
+        targets: () => registry.instances(service).map(member => this.of(member)),
+      });
+      this.#balancers.set(service, balancer);
+    }
+    return balancer;
   }
 
-  succeeded(target: Target): void {
+  succeeded(target: Target, elapsedMs: number): void {
     target.breaker.succeeded();
-    this.#ejection.succeeded(target);
+    this.#balancerOf(target).succeeded(target, elapsedMs);
   }
 
   /** Sorts a failure: an answer of the contract is a success of the instance, silence and breaks count against it. */
-  failed(target: Target, thrown: unknown): void {
+  failed(target: Target, thrown: unknown, elapsedMs: number): void {
     if (thrown instanceof DeclaredError) {
-      this.succeeded(target);
+      this.succeeded(target, elapsedMs);
       return;
     }
-    const { code } = TandemError.from(thrown);
-    const silent = code === 'UNAVAILABLE' || code === 'INTERRUPTED' || code === 'DEADLINE_EXCEEDED';
-    if (silent || code === 'INTERNAL') {
-      const { registry, clock, logger } = this.#options;
-      const { id, service } = target.member.beat;
-      const total = service === undefined ? 1 : registry.instances(service).length;
-      if (this.#ejection.failed(target, total, clock.monotonic()))
-        logger.warn('ejected as an outlier', { member: id, code });
+    const error = TandemError.from(thrown);
+    const { code } = error;
+    const silent = isSilence(error);
+    // It answered: that one to which it sent the call on did not.
+    if (silent && error.details?.instance !== undefined && error.details.instance !== target.member.beat.id) {
+      this.succeeded(target, elapsedMs);
+      return;
     }
+    if (silent || code === 'INTERNAL') this.#balancerOf(target).failed(target, elapsedMs);
     if (silent) target.breaker.failed();
     else if (code === 'CANCELED') target.breaker.released();
     else target.breaker.succeeded();
+  }
+
+  #balancerOf({ member }: Target): Balancer {
+    return this.balancer(member.beat.service ?? member.beat.role);
   }
 
   /** Forgets processes that the registry has forgotten. */
@@ -110,7 +198,7 @@ export class Targets {
     for (const [id, target] of this.#byId) {
       if (this.#options.registry.member(id)) continue;
       this.#byId.delete(id);
-      this.#ejection.forget(target);
+      this.#balancerOf(target).forget(target);
     }
   }
 }

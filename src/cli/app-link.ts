@@ -1,31 +1,23 @@
-/**
- * The supervisor as a member of the app: it hears the heartbeats, so that it learns what a parent cannot see (a stuck
- * loop, a paused process), and can call and publish for commands from another terminal.
- */
+/** What commands from another terminal ask of an app, by way of a member of it that hears its heartbeats, calls and publishes. */
 import type { Host } from '../app/host.ts';
 import { openPeer } from '../app/peer.ts';
-import { linkDialer } from '../communication/link-dialer.ts';
-import { every } from '../core/clock.ts';
+import { readSwitches, switchStrategy } from '../calling/strategy-switches.ts';
+import { checkStrategy, defaultStrategy, type Strategy } from '../contract/balance.ts';
+import { didYouMean } from '../contract/did-you-mean.ts';
+import { sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { dueTime, type When } from '../events/later.ts';
 import { type Operations, operationsOn } from '../events/operations.ts';
 import { Publisher, unknownTopic } from '../events/publisher.ts';
 import { type TopicView, viewTopics } from '../events/topic-view.ts';
-import type { Member, Verdict } from '../failure-detection/beat.ts';
-import type { Log } from '../log/engine.ts';
-import { holding } from '../log/hold.ts';
-import { reachEngine } from '../log/reach-engine.ts';
+import type { Member } from '../failure-detection/beat.ts';
+import type { Engine, Log } from '../log/engine.ts';
+import type { Registry } from '../naming/registry.ts';
 import { livingNumbers, type PartitionMap, steadyMap } from '../partitioning/partition-map.ts';
 import { sealFormat } from '../replication/entry.ts';
 import { logName } from '../replication/replica.ts';
 import { beginResharding, type CatalogContext, readCatalog } from '../state/catalog.ts';
 import { dropTable, type UndeclaredTable, undeclaredTables } from './undeclared-tables.ts';
-
-/** A verdict counts when it lasts: to kill what was only slow to be heard would be the worse cure. */
-const verdictLastsMs = 2000;
-
-/** The engine carries the bus, so no beat tells that it hangs: it is asked. Three silences of this long condemn it. */
-const probe = { intervalMs: 1000, timeoutMs: 3000, silencesMax: 3 } as const;
 
 /** One partition of a service's data, as the log and the heartbeats tell. */
 export interface PartitionView {
@@ -54,7 +46,22 @@ export interface TablesView {
   readonly partitions: readonly PartitionView[];
 }
 
+export interface StrategyChange {
+  readonly service: string;
+  readonly strategy: Strategy | undefined;
+}
+
+/** How the instances of a service are picked. */
+export interface BalanceView {
+  readonly service: string;
+  readonly strategy: Strategy;
+  /** Its own, where a switch by hand goes before it. */
+  readonly insteadOf?: Strategy;
+  readonly instances: number;
+}
+
 export interface AppLink extends Operations {
+  readonly registry: Registry;
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
   /** `when`: at once if it says nothing. */
   publish(topic: string, event: unknown, when: When, timeoutMs: number): Promise<void>;
@@ -70,66 +77,76 @@ export interface AppLink extends Operations {
   reshard(service: string, to: number | undefined, timeoutMs: number): Promise<MapView>;
   /** How far that is. */
   partitionMap(service: string, timeoutMs: number): Promise<MapView>;
+  /** How the instances of each service are picked, or of one after a switch: `strategy` undefined takes a switch back. */
+  balance(change: StrategyChange | undefined, timeoutMs: number): Promise<readonly BalanceView[]>;
   close(): Promise<void>;
 }
 
-export async function openAppLink(
-  host: Host,
-  engineAddress: string,
-  linkHost: string,
-  engineId: () => string | undefined,
-  onVerdict: (id: string, verdict: Verdict) => void,
-): Promise<AppLink> {
-  const { clock, random, logger, meter, transports } = host;
-  const id = `supervisor-1-${random.id().slice(0, 6)}`;
-  const dialer = linkDialer({ transports, clock, random, logger, meter });
-  const engine = holding(await reachEngine({ dialer, address: engineAddress, name: id, clock, random, logger }), clock);
-  const peer = await openPeer({ id, role: 'supervisor', host, engine, listen: `tcp://${linkHost}:0` });
+export interface AppLinkOptions {
+  readonly id: string;
+  readonly host: Host;
+  readonly engine: Engine;
+  /** Where to listen: `tcp://127.0.0.1:0`. */
+  readonly listen: string;
+}
+
+/** As long as that takes when all goes well, and some more. */
+const hearingMsMax = 2000;
+
+export async function openAppLink({ id, host, engine, listen }: AppLinkOptions): Promise<AppLink> {
+  const { clock, random } = host;
+  const peer = await openPeer({ id, role: 'supervisor', host, engine, listen });
   peer.report({ ready: true });
   const { registry, caller } = peer;
   const later = { registry, caller, home: undefined };
   const publisher = new Publisher({ engine, source: id, clock, random, later });
-  /** Since when each ill member is ill (monotonic ms). */
-  const illSinceMs = new Map<string, number>();
-  let silences = 0;
-
-  const judge = (): void => {
-    const nowMs = clock.monotonic();
-    const ill = registry.members().filter(({ verdict }) => verdict === 'stuck' || verdict === 'dead');
-    for (const id of illSinceMs.keys()) if (!ill.some(({ beat }) => beat.id === id)) illSinceMs.delete(id);
-    for (const { beat, verdict } of ill) {
-      const sinceMs = illSinceMs.get(beat.id) ?? nowMs;
-      illSinceMs.set(beat.id, sinceMs);
-      if (nowMs - sinceMs < verdictLastsMs) continue;
-      illSinceMs.delete(beat.id);
-      onVerdict(beat.id, verdict);
-    }
-  };
-  const probing = every(clock, probe.intervalMs, async () => {
-    judge();
-    const id = engineId();
-    try {
-      await engine.log.barrier('supervisor/probe', { deadline: clock.monotonic() + probe.timeoutMs });
-      silences = 0;
-    } catch (failure) {
-      silences = TandemError.from(failure).code === 'DEADLINE_EXCEEDED' && id === engineId() ? silences + 1 : 0;
-    }
-    if (silences < probe.silencesMax || id === undefined) return;
-    silences = 0;
-    onVerdict(id, 'stuck');
-  });
   const catalogOf = (service: string, engineTimeoutMs: number): CatalogContext => ({
     ...{ service, engine, clock, random, engineTimeoutMs },
   });
+  /** A link that was just opened has not heard of everybody: what it does not know may be there all the same. Gives the deadline. */
+  const heardAll = async (timeoutMs: number): Promise<number> => {
+    const now = clock.monotonic();
+    const end = now + Math.min(timeoutMs, hearingMsMax);
+    while (registry.learning() && clock.monotonic() < end) await sleep(clock, 20);
+    return now + timeoutMs;
+  };
   /** @throws NOT_FOUND when no running service has it. */
   return {
-    ...operationsOn({ engine, registry, caller, clock, random }),
+    ...operationsOn({ engine, registry, caller, clock, random, deadline: heardAll }),
+    registry,
+    async balance(change, timeoutMs) {
+      const deadline = await heardAll(timeoutMs);
+      if (change && !registry.services().includes(change.service)) {
+        const near = didYouMean(change.service, registry.services());
+        const hint = near.length > 0 ? `; did you mean ${near.join(' or ')}?` : '';
+        throw new TandemError('NOT_FOUND', `there is no service '${change.service}'${hint}`);
+      }
+      if (change?.strategy !== undefined)
+        checkStrategy(change.strategy, message => {
+          throw new TandemError('INVALID', message);
+        });
+      const switches = change
+        ? await switchStrategy({ engine, clock, random }, change.service, change.strategy, deadline)
+        : (await readSwitches(engine.log, { deadline })).switches;
+      return registry
+        .services()
+        .filter(service => change === undefined || service === change.service)
+        .map((service): BalanceView => {
+          const own = registry.descriptor(service)?.balance?.strategy ?? defaultStrategy;
+          const switched = switches[service];
+          const instances = registry.instances(service).length;
+          return switched === undefined
+            ? { service, strategy: own, instances }
+            : { service, strategy: switched, insteadOf: own, instances };
+        });
+    },
     async call(service, method, input, timeoutMs) {
       const { value } = await caller.call(service, method, input, { deadline: clock.monotonic() + timeoutMs });
       return value;
     },
     async publish(name, event, when, timeoutMs) {
       const at = dueTime(when, clock.now());
+      const deadline = await heardAll(timeoutMs);
       const topics = registry.services().flatMap(service => registry.descriptor(service)?.topics ?? []);
       const topic = topics.find(candidate => candidate.name === name);
       if (!topic)
@@ -144,7 +161,6 @@ export async function openAppLink(
           `an event of '${name}' is an object with its key '${topic.key}' (text or number)`,
         );
       }
-      const deadline = clock.monotonic() + timeoutMs;
       const span = host.tracer.start(`publish ${name}`, 'producer');
       const { traceparent } = span;
       try {
@@ -158,7 +174,7 @@ export async function openAppLink(
       }
     },
     async tables(wanted, timeoutMs) {
-      const deadline = clock.monotonic() + timeoutMs;
+      const deadline = await heardAll(timeoutMs);
       const maps: MapView[] = [];
       const views: Promise<PartitionView>[] = [];
       for (const service of registry.services()) {
@@ -174,12 +190,18 @@ export async function openAppLink(
       }
       return { maps, partitions: await Promise.all(views) };
     },
-    undeclared: (wanted, timeoutMs) => undeclaredTables(registry, caller, wanted, clock.monotonic() + timeoutMs),
-    dropTable: (service, table, timeoutMs) =>
-      dropTable({ registry, caller, clock, service, table, deadline: clock.monotonic() + timeoutMs }),
-    topics: (wanted, timeoutMs) =>
-      viewTopics({ engine, registry, caller, clock, deadline: clock.monotonic() + timeoutMs }, wanted),
+    async undeclared(wanted, timeoutMs) {
+      return undeclaredTables(registry, caller, wanted, await heardAll(timeoutMs));
+    },
+    async dropTable(service, table, timeoutMs) {
+      return dropTable({ registry, caller, clock, service, table, deadline: await heardAll(timeoutMs) });
+    },
+    async topics(wanted, timeoutMs) {
+      const deadline = await heardAll(timeoutMs);
+      return viewTopics({ engine, registry, caller, clock, deadline }, wanted);
+    },
     async reshard(service, to, timeoutMs) {
+      await heardAll(timeoutMs);
       const keeping = registry.services().filter(name => registry.descriptor(name)?.keyspace);
       if (!keeping.includes(service)) {
         const list = keeping.join(', ') || 'none';
@@ -198,11 +220,8 @@ export async function openAppLink(
     },
     partitionMap: async (service, timeoutMs) => mapView(service, await readCatalog(catalogOf(service, timeoutMs))),
     async close() {
-      probing.cancel();
       await publisher.close();
       await peer.close(0);
-      await engine.close();
-      await dialer.close();
     },
   };
 }

@@ -1,27 +1,24 @@
 /** `tandem backup shop.backup`: all data of an app, running or stopped, as of one moment; `tandem backup verify` reads one through. */
 import { existsSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { systemHost } from '../app/host.ts';
 import { type HeldBlob, type HeldLog, inspectBackup } from '../backup/inspect.ts';
-import { type BackupSummary, takeBackup } from '../backup/take.ts';
-import { linkDialer } from '../communication/link-dialer.ts';
-import { isoTime, systemClock } from '../core/clock.ts';
+import { takeBackup } from '../backup/take.ts';
+import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import { openEmbeddedEngine } from '../log/embedded-engine.ts';
-import type { Engine } from '../log/engine.ts';
 import { nodeDisk } from '../log/node-disk.ts';
-import { reachEngine } from '../log/reach-engine.ts';
+import { engineAt, engineFlag, engineIn, type OpenedEngine } from './backup-engine.ts';
+import { openBackupProgress, summaryForm, tellSummary } from './backup-summary.ts';
 import { type Command, dataFlag, type Invocation, text, UsageError } from './command.ts';
 import { ask } from './control.ts';
 import { keepAwake } from './keep-awake.ts';
-import { dataPathOf, findApp } from './running-app.ts';
-import type { Terminal } from './terminal.ts';
+import { controlOf, dataPathOf, findApp, type RunningApp } from './running-app.ts';
+import { size, type Terminal } from './terminal.ts';
 
 export const command: Command = {
   usage: ['backup FILE [--data DIR] [--engine ADDRESS]', 'backup verify FILE [--list]'],
   summary: 'Writes all data of an app into one file, as of one moment, while it runs or after it was stopped.',
   details: [
-    'Writes pause for a moment (mostly under 0.2 s) while that moment is found; reads go on. Everything acknowledged before it is in the file.',
+    'Writes pause while that moment is found, for 2 s at a time at most; reads go on. Everything acknowledged before it is in the file.',
     'verify: reads a backup through and says what it holds, with --list log by log; a file that was cut short, changed or incomplete is refused.',
   ].join('\n'),
   examples: ['tandem backup shop.backup', 'tandem backup verify shop.backup --list'],
@@ -51,16 +48,9 @@ async function backup(invocation: Invocation): Promise<number> {
       `${path} exists; name another file, so that no backup replaces the one before it`,
     );
   const { engine, close } = await engineOf(invocation);
+  const { tell, end } = openBackupProgress(terminal, json);
   try {
-    const tell = json || !terminal.interactive ? undefined : openTelling();
-    const summary = await takeBackup({
-      engine,
-      disk: nodeDisk,
-      path,
-      clock: systemClock,
-      ...(tell ? { tell: tell.tell } : {}),
-    });
-    tell?.end();
+    const summary = await takeBackup({ engine, disk: nodeDisk, path, clock: systemClock, tell }).finally(end);
     tellSummary(terminal, json, 'Wrote', path, { ...summary, bytes: statSync(path).size });
     return 0;
   } finally {
@@ -79,93 +69,32 @@ async function verify(terminal: Terminal, path: string, json: boolean, list: boo
   if (json && list) terminal.out(JSON.stringify({ ...summaryForm(path, summary), holds: { logs, blobs } }));
   else tellSummary(terminal, json, 'Whole', path, summary);
   if (json || !list) return 0;
-  for (const { name, first, tail, bytes } of logs) terminal.out(`  ${name}  ${first} to ${tail}, ${sizeOf(bytes)}`);
-  for (const { name, bytes } of blobs) terminal.out(`  ${name}  ${sizeOf(bytes)}`);
+  for (const { name, first, tail, bytes } of logs) terminal.out(`  ${name}  ${first} to ${tail}, ${size(bytes)}`);
+  for (const { name, bytes } of blobs) terminal.out(`  ${name}  ${size(bytes)}`);
   return 0;
 }
 
 /** Of the app that runs with this data, of its stopped engine, or of the cluster that is named. */
-async function engineOf({ flags, environment }: Invocation): Promise<{ engine: Engine; close(): Promise<void> }> {
+async function engineOf({ flags, environment }: Invocation): Promise<OpenedEngine> {
+  const at = (address: string): Promise<OpenedEngine> => engineAt(address, 'tandem backup', { trusted: true });
   const given = text(flags, 'engine');
-  if (given !== undefined) return connected(given);
+  if (given !== undefined) return at(given);
   const data = await dataPathOf({ flags, environment });
-  let control: string | undefined;
+  let app: RunningApp;
   try {
-    control = findApp(data).control;
+    app = findApp(data);
   } catch (cause) {
     if (TandemError.from(cause).code !== 'NOT_FOUND') throw cause;
     return stoppedEngine(data);
   }
-  if (control === undefined)
-    throw new TandemError(
-      'UNAVAILABLE',
-      'the app runs, but its supervisor does not answer; run the same tandem up again, then repeat',
-    );
-  return connected(await ask(control, '$engine', null, 5000));
+  return at(await ask(controlOf(app), '$engine', null, 5000));
 }
 
-async function stoppedEngine(data: string): Promise<{ engine: Engine; close(): Promise<void> }> {
+async function stoppedEngine(data: string): Promise<OpenedEngine> {
   const directory = join(data, 'engine');
-  if (!existsSync(directory))
-    throw new TandemError(
-      'NOT_FOUND',
-      `no app runs with ${data}, and no data lies there; name its directory with --data, or its cluster with --engine`,
-    );
-  const { random, logger } = silentHost();
-  const engine = await openEmbeddedEngine({ directory, disk: nodeDisk, clock: systemClock, random, logger });
-  return { engine, close: () => engine.close() };
-}
-
-/** Whoever has the engine lets others in by an address. */
-export async function connected(address: string): Promise<{ engine: Engine; close(): Promise<void> }> {
-  const { clock, random, logger, meter, transports } = silentHost();
-  const dialer = linkDialer({ transports, clock, random, logger, meter });
-  const engine = await reachEngine({ dialer, address, name: 'tandem backup', clock, random, logger });
-  return {
-    engine,
-    close: async () => {
-      await engine.close();
-      await dialer.close();
-    },
-  };
-}
-
-export function silentHost(): ReturnType<typeof systemHost> {
-  return systemHost({ id: 'backup', write: () => {}, level: 'silent' });
-}
-
-export function engineFlag(help: string): Command['flags'][string] {
-  return { type: 'string', value: 'ADDRESS', help };
-}
-
-/** One line that is written over, on a terminal. */
-export function openTelling(): { tell(done: { logs: number; of: number; bytes: number }): void; end(): void } {
-  return {
-    tell: ({ logs, of, bytes }) => void process.stderr.write(`\r  ${logs} of ${of} logs, ${sizeOf(bytes)} `),
-    end: () => void process.stderr.write('\r\u001b[K'),
-  };
-}
-
-export function tellSummary(
-  terminal: Terminal,
-  json: boolean,
-  did: string,
-  path: string,
-  summary: BackupSummary,
-): void {
-  const { takenAt, logs, entries, blobs, bytes } = summary;
-  if (json) terminal.out(JSON.stringify(summaryForm(path, summary)));
-  else
-    terminal.out(
-      `${did}: ${path}, of ${isoTime(takenAt)}: ${logs} logs, ${entries} entries, ${blobs} blobs, ${sizeOf(bytes)}.`,
-    );
-}
-
-function summaryForm(path: string, { takenAt, logs, entries, blobs, bytes }: BackupSummary): object {
-  return { path, takenAt: isoTime(takenAt), logs, entries, blobs, bytes };
-}
-
-function sizeOf(bytes: number): string {
-  if (bytes < 1_048_576) return `${Math.ceil(bytes / 1024)} KiB`;
-  return `${(bytes / 1_048_576).toFixed(1)} MiB`;
+  if (existsSync(directory)) return engineIn(directory);
+  throw new TandemError(
+    'NOT_FOUND',
+    `no app runs with ${data}, and no data lies there; name its directory with --data, or its cluster with --engine`,
+  );
 }

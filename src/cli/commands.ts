@@ -33,6 +33,11 @@ export const commands: readonly Entry[] = [
   },
   { name: 'table', summary: 'Show where data lies and who writes it', load: () => import('./table.ts') },
   { name: 'reshard', summary: 'Double the partitions of a service', load: () => import('./reshard.ts') },
+  {
+    name: 'balance',
+    summary: 'Show or switch how the instances of a service are picked',
+    load: () => import('./balance.ts'),
+  },
   { name: 'scale', summary: 'Change the number of instances of a service', load: () => import('./scale.ts') },
   { name: 'stop', summary: 'Drain and stop a running app', load: () => import('./stop.ts') },
   { name: 'doctor', summary: 'Check the configuration and the surroundings', load: () => import('./doctor.ts') },

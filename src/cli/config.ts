@@ -22,6 +22,8 @@ export interface Settings {
   readonly scale: Setting<Readonly<Record<string, number>>>;
   readonly logLevel: Setting<string>;
   readonly zone: Setting<string>;
+  /** Share of the work for this machine's instances, as against those of others. */
+  readonly weight: Setting<number>;
   /** `embedded`, or the address of a NATS cluster. */
   readonly engine: Setting<string>;
   /** Address of this machine that processes of others reach its own at. */
@@ -42,6 +44,7 @@ const knownKeys = [
   'scale',
   'logLevel',
   'zone',
+  'weight',
   'engine',
   'linkHost',
   'services',
@@ -103,6 +106,7 @@ export function resolveSettings(
     scale: scaleOf(texts(flags, 'scale'), file),
     logLevel: pick('log-level', ['TANDEM_LOG_LEVEL', 'LOG_LEVEL'], 'logLevel', 'info', level),
     zone: pick('zone', ['TANDEM_ZONE'], 'zone', 'local', String),
+    weight: pick('weight', ['TANDEM_WEIGHT'], 'weight', 1, weightOf),
     engine: pick('engine', ['TANDEM_ENGINE'], 'engine', 'embedded', engineOf(environment)),
     linkHost: pick('link-host', ['TANDEM_LINK_HOST'], 'linkHost', '127.0.0.1', String),
     secret: environment.TANDEM_SECRET || undefined,
@@ -171,6 +175,12 @@ function engineOf(environment: Environment): (raw: unknown) => string {
         : `'${given}' is no engine; write embedded, or nats://host:4222`,
     );
   };
+}
+
+function weightOf(raw: unknown): number {
+  const value = Number(raw);
+  if (value >= 0.01 && value <= 100 && String(raw).trim() !== '') return value;
+  throw new Error(`'${String(raw)}' is not a number from 0.01 to 100`);
 }
 
 function level(raw: unknown): string {

@@ -1,6 +1,7 @@
 /**
  * The control link of a running app: a Unix socket that only its owner can reach, on which commands from another
- * terminal ask the supervisor (`ps`, `scale`, `stop`) and, through it, the app (`call`, `topic publish`).
+ * terminal ask the supervisor (`ps`, `scale`, `stop`) and, through it, the app (`call`, `topic publish`). Of `tandem dev`
+ * the app's own process answers.
  */
 import { createHash } from 'node:crypto';
 import { chmodSync, rmSync } from 'node:fs';
@@ -19,7 +20,7 @@ import type { ParkedKey } from '../events/parking.ts';
 import type { TopicView } from '../events/topic-view.ts';
 import { openMeter } from '../monitoring/meter.ts';
 import type { ProcessView, StopSummary, StoryEvent } from '../recovery/supervisor.ts';
-import type { AppLink, MapView, TablesView } from './app-link.ts';
+import type { AppLink, BalanceView, MapView, StrategyChange, TablesView } from './app-link.ts';
 import type { UndeclaredTable } from './undeclared-tables.ts';
 
 export interface ControlMethods {
@@ -81,6 +82,10 @@ export interface ControlMethods {
     output: MapView;
   };
   $partitionMap: { input: { readonly service: string; readonly timeoutMs: number }; output: MapView };
+  $balance: {
+    input: { readonly change: StrategyChange | undefined; readonly timeoutMs: number };
+    output: readonly BalanceView[];
+  };
   $redrive: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
     output: number;
@@ -100,7 +105,7 @@ export function controlAddress(dataPath: string): string {
   return `unix://${join(tmpdir(), `tandem-${createHash('sha256').update(dataPath).digest('hex').slice(0, 16)}.sock`)}`;
 }
 
-export async function openControl(address: string, answers: ControlAnswers): Promise<LinkServer> {
+export async function openControl(address: string, answers: Partial<ControlAnswers>): Promise<LinkServer> {
   const path = address.slice('unix://'.length);
   rmSync(path, { force: true });
   const server = await openLinkServer({

@@ -1,7 +1,11 @@
-/** What `tandem dev` runs in its child: the app of app/dev.ts with this terminal's records. Ends when its parent does. */
-import { openDevApp } from '../app/dev.ts';
+/** What `tandem dev` runs in its child: the app of app/dev.ts with this terminal's records, and its control link. Ends when its parent does. */
+import { type DevApp, openDevApp } from '../app/dev.ts';
 import { systemHost } from '../app/host.ts';
+import { TandemError } from '../core/errors.ts';
 import type { Level } from '../monitoring/logger.ts';
+import { openAppLink } from './app-link.ts';
+import { controlAddress, openControl } from './control.ts';
+import { linkAnswers } from './link-answers.ts';
 
 export interface DevSettings {
   readonly files: readonly string[];
@@ -14,6 +18,8 @@ export interface DevSettings {
   readonly logFormat: 'json' | 'pretty';
   readonly color: boolean;
   readonly services: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** How often the app was started before. */
+  readonly restarts: number;
 }
 
 export async function runDev(
@@ -51,5 +57,52 @@ export async function runDev(
   }));
   const info: Record<string, string> = { gatewayUrl: app.gatewayUrl, services: JSON.stringify(described) };
   if (app.dashboardUrl) info.dashboardUrl = app.dashboardUrl;
-  return { info, close: graceMs => app.close(graceMs) };
+  const control = await openDevControl(app, settings);
+  info.control = control.address;
+  return {
+    info,
+    async close(graceMs) {
+      await control.close();
+      await app.close(graceMs);
+    },
+  };
+}
+
+/** What commands from another terminal ask; the app is one process, so what is about its processes is refused. */
+async function openDevControl(
+  app: DevApp,
+  { dataDirectory, files, restarts }: DevSettings,
+): Promise<{ readonly address: string; close(): Promise<void> }> {
+  const { host, engine, gatewayUrl, dashboardUrl } = app;
+  const startedAt = host.clock.now();
+  const link = await openAppLink({
+    id: `dev-1-${host.random.id().slice(0, 6)}`,
+    host,
+    engine,
+    listen: 'memory://dev-1',
+  });
+  const address = controlAddress(dataDirectory);
+  const self = { name: 'dev', spec: 'dev', role: 'engine', id: 'dev', pid: process.pid, state: 'ready' } as const;
+  const view = { ...self, startedAt, restarts, info: { url: gatewayUrl }, failure: undefined, nextTryAt: undefined };
+  const server = await openControl(address, {
+    ...linkAnswers(() => link),
+    $ps: () => ({ processes: [view], facts: { control: address, files, gatewayUrl, dashboardUrl } }),
+    $scale: () => {
+      throw notInDev('runs one instance of each service; tandem up runs more: tandem up --scale NAME=N');
+    },
+    $engine: () => {
+      throw notInDev('keeps its engine to itself; end it with tandem stop, then repeat: its data stays');
+    },
+  });
+  return {
+    address,
+    async close() {
+      await server.close(0);
+      await link.close();
+    },
+  };
+}
+
+function notInDev(why: string): TandemError {
+  return new TandemError('UNSUPPORTED', `tandem dev ${why}`);
 }

@@ -6,13 +6,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { dirname, resolve } from 'node:path';
 import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
+import { processBirth } from '../recovery/process-birth.ts';
 import { type Command, dataFlag, type Invocation, jsonLines, text, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings } from './config.ts';
 import { emptyDataDirectory, openDataDirectory, refuseHalfRestore } from './data-directory.ts';
 import { checkFiles } from './inspect.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
 import { beside, choosePort } from './ports.ts';
-import { stillRuns, takeData } from './running-app.ts';
+import { stateStore, stillRuns, takeData } from './running-app.ts';
 import { statusBlock } from './status-block.ts';
 import { paint } from './terminal.ts';
 import { watchSources } from './watch-files.ts';
@@ -20,6 +21,8 @@ import { watchSources } from './watch-files.ts';
 export const command: Command = {
   usage: ['dev FILE… [--fresh] [--inspect[=PORT]]'],
   summary: 'Runs services in one process, with pretty records, and restarts when a source file changes.',
+  details:
+    'Commands in another terminal reach it as an app of tandem up: call, topic, table, reshard, ps, doctor, stop. It is one process with one instance of each service: there is nothing to scale.',
   examples: ['tandem dev hello.ts', 'tandem dev src/inventory.ts src/orders.ts --fresh --inspect=9229'],
   flags: {
     port: {
@@ -84,6 +87,38 @@ async function dev(invocation: Invocation): Promise<number> {
   let stopping = false;
   let restarting: Promise<void> | undefined;
   let first = true;
+  let starts = 0;
+
+  const store = stateStore(data.path);
+  const startedAt = systemClock.now();
+  const birthOf = (pid: number): string => processBirth(pid) ?? '';
+  /** For commands from another terminal: what runs, and where it answers once it does. */
+  const remember = (info: Readonly<Record<string, string>> = {}): void => {
+    const { control, gatewayUrl, dashboardUrl } = info;
+    const pid = running?.pid;
+    const slot = {
+      name: 'dev',
+      spec: 'dev',
+      index: 0,
+      role: 'engine',
+      id: 'dev',
+      startedAt: systemClock.now(),
+    } as const;
+    const where: Record<string, string> = gatewayUrl === undefined ? {} : { url: gatewayUrl };
+    try {
+      store.save({
+        format: 1,
+        supervisor: { pid: process.pid, birth: birthOf(process.pid) },
+        startedAt,
+        wanted: {},
+        processes:
+          pid === undefined ? [] : [{ ...slot, pid, birth: birthOf(pid), ready: control !== undefined, info: where }],
+        facts: { dev: true, files, control, gatewayUrl, dashboardUrl },
+      });
+    } catch (cause) {
+      terminal.say(`  Commands in other terminals do not find this app: ${(cause as Error).message}`);
+    }
+  };
 
   const start = (): void => {
     const beganMs = systemClock.monotonic();
@@ -94,22 +129,27 @@ async function dev(invocation: Invocation): Promise<number> {
       {
         stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
         detached: true,
-        env: { ...process.env, TANDEM_ROLE_SETTINGS: JSON.stringify(child) },
+        env: { ...process.env, TANDEM_ROLE_SETTINGS: JSON.stringify({ ...child, restarts: starts++ }) },
       },
     );
     running = process_;
+    remember();
     process_.on(
       'message',
       (report: { kind: string; info?: Record<string, string>; code?: string; message?: string }) => {
         const { kind, code, message } = report;
         if (kind === 'failed' && json) terminal.out(JSON.stringify({ kind, code, message }));
         else if (kind === 'failed') terminal.say(`${paint(terminal, 'red', '✗')} ${message}`);
-        else ready(report.info ?? {}, systemClock.monotonic() - beganMs);
+        else {
+          remember(report.info);
+          ready(report.info ?? {}, systemClock.monotonic() - beganMs);
+        }
       },
     );
     process_.once('exit', code => {
       if (running !== process_) return;
       running = undefined;
+      remember();
       if (stopping || restarting) return;
       terminal.say(paint(terminal, 'dim', `  The app ended (code ${code}). Waiting for a change…`));
     });
@@ -125,7 +165,7 @@ async function dev(invocation: Invocation): Promise<number> {
       data: data.path,
       services,
       notes: note ? [note] : [],
-      hint: 'Restarts when a file changes. Ctrl-C stops.',
+      hint: 'Restarts when a file changes. Ctrl-C stops. From another terminal: tandem call, topic, table, ps.',
     };
     if (json) terminal.out(JSON.stringify({ kind: 'up', ...status }));
     else if (first) terminal.out(statusBlock(terminal, status));

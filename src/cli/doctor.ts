@@ -11,7 +11,7 @@ import { loadConfigFile, resolveSettings, type Settings } from './config.ts';
 import { ask } from './control.ts';
 import { inspectFiles } from './inspect.ts';
 import { isFree } from './ports.ts';
-import { findApp } from './running-app.ts';
+import { findApp, silenceOf } from './running-app.ts';
 import { columns, paint, type Terminal } from './terminal.ts';
 import { troubles } from './topic-show.ts';
 
@@ -141,7 +141,7 @@ async function runningApp(settings: Settings): Promise<Finding[]> {
       {
         check: 'app',
         ok: false,
-        says: 'runs, but its supervisor is dead: run the same tandem up again, it takes over',
+        says: silenceOf(app),
       },
     ];
   try {
@@ -156,14 +156,14 @@ async function runningApp(settings: Settings): Promise<Finding[]> {
         ok: ill.length === 0,
         says:
           ill.length === 0
-            ? `${processes.length} processes, all ready`
+            ? `${processes.length} ${processes.length === 1 ? 'process' : 'processes'}, all ready`
             : ill.map(({ name, state, failure }) => `${name} ${state}${failure ? ` (${failure})` : ''}`).join(', '),
       },
-      settings.engine.value === 'embedded'
+      app.dev || settings.engine.value === 'embedded'
         ? {
             check: 'engine',
             ok: engine?.state === 'ready',
-            says: `${engine?.info.address ?? 'none'} is ${engine?.state ?? 'missing'}`,
+            says: `${engine?.info.address ?? (app.dev ? 'of tandem dev' : 'none')} is ${engine?.state ?? 'missing'}`,
           }
         : await clusterFinding(settings.engine.value),
       ...undeclared.map(({ service, table }) => ({

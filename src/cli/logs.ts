@@ -34,7 +34,10 @@ async function logs({ words, flags, environment, terminal }: Invocation): Promis
     throw new UsageError(`--tail: '${String(flags.tail)}' is not a whole number`);
   const directory = join(await dataPathOf({ flags, environment }), 'records');
   if (!existsSync(directory))
-    throw new TandemError('NOT_FOUND', `there are no records in ${directory}; start an app with tandem up`);
+    throw new TandemError(
+      'NOT_FOUND',
+      `there are no records in ${directory}; tandem up writes them, tandem dev shows them in its terminal`,
+    );
   const name = words[0];
   const readers = new Map<string, () => RecordLine[]>();
   const fresh = (): RecordLine[] => {

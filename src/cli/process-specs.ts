@@ -25,6 +25,7 @@ export function processSpecs(options: SpecOptions): ProcessSpec[] {
     logLevel: settings.logLevel.value,
     logFormat: 'json',
     zone: settings.zone.value,
+    weight: settings.weight.value,
     dataDirectory: data.path,
     sessionSecret: settings.secret ?? data.secret,
     linkHost: settings.linkHost.value,

@@ -3,7 +3,7 @@
 import { systemClock } from '../core/clock.ts';
 import { type Command, dataFlag, type Invocation } from './command.ts';
 import { ask } from './control.ts';
-import { dataPathOf, findApp } from './running-app.ts';
+import { dataPathOf, findApp, silenceOf, supervisorLives } from './running-app.ts';
 import { columns } from './terminal.ts';
 
 export const command: Command = {
@@ -40,7 +40,7 @@ async function ps({ flags, environment, terminal }: Invocation): Promise<number>
       );
   if (flags.json) {
     const { gatewayUrl, dashboardUrl } = app.state.facts;
-    const supervisor = { pid: app.state.supervisor.pid, running: app.control !== undefined };
+    const supervisor = { pid: app.state.supervisor.pid, running: supervisorLives(app.state) };
     terminal.out(JSON.stringify({ data: app.dataPath, gatewayUrl, dashboardUrl, supervisor, processes: rows }));
     return 0;
   }
@@ -55,7 +55,8 @@ async function ps({ flags, environment, terminal }: Invocation): Promise<number>
       (failure ?? address ?? ''),
   ]);
   terminal.out(columns([['NAME', 'STATE', 'PID', 'AGE', 'RESTARTS', 'MEMORY', 'WHERE'], ...cells]));
-  if (!app.control)
+  if (!app.control && app.dev) terminal.say(silenceOf(app));
+  else if (!app.control)
     terminal.say('The supervisor is not running: nothing is restarted. Run the same tandem up again to take over.');
   return 0;
 

@@ -6,10 +6,10 @@ import type { BackupSummary } from '../backup/take.ts';
 import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { systemRandom } from '../core/random.ts';
-import { openEmbeddedEngine } from '../log/embedded-engine.ts';
 import type { Engine } from '../log/engine.ts';
 import { nodeDisk } from '../log/node-disk.ts';
-import { connected, engineFlag, openTelling, silentHost, tellSummary } from './backup.ts';
+import { engineAt, engineFlag, engineIn } from './backup-engine.ts';
+import { openBackupProgress, tellSummary } from './backup-summary.ts';
 import { type Command, dataFlag, type Invocation, text } from './command.ts';
 import { openDataDirectory, restoringName } from './data-directory.ts';
 import { keepAwake } from './keep-awake.ts';
@@ -24,9 +24,14 @@ export const command: Command = {
   ].join('\n'),
   examples: [
     'tandem restore shop.backup --data restored',
-    'tandem restore shop.backup --engine nats://a:4222,b:4222,c:4222',
+    "tandem restore shop.backup --engine 'nats://a:4222?monitor=http://a:8222'",
   ],
-  flags: { data: dataFlag, engine: engineFlag('An empty cluster to restore into: nats://a:4222?app=shop') },
+  flags: {
+    data: dataFlag,
+    engine: engineFlag(
+      'An empty cluster to restore into, as for tandem up: nats://a:4222?app=shop&monitor=http://a:8222',
+    ),
+  },
   words: [1, 1],
   run: invocation => keepAwake(() => restore(invocation)),
 };
@@ -35,19 +40,9 @@ async function restore(invocation: Invocation): Promise<number> {
   const { words, flags, terminal } = invocation;
   const json = flags.json === true;
   const path = resolve(words[0]!);
-  const tell = json || !terminal.interactive ? undefined : openTelling();
-  const put = async (engine: Engine): Promise<BackupSummary> => {
-    const summary = await restoreBackup({
-      engine,
-      disk: nodeDisk,
-      path,
-      clock: systemClock,
-      random: systemRandom,
-      ...(tell ? { tell: tell.tell } : {}),
-    });
-    tell?.end();
-    return summary;
-  };
+  const { tell, end } = openBackupProgress(terminal, json);
+  const put = (engine: Engine): Promise<BackupSummary> =>
+    restoreBackup({ engine, disk: nodeDisk, path, clock: systemClock, random: systemRandom, tell }).finally(end);
   const given = text(flags, 'engine');
   const summary =
     given === undefined ? await intoDirectory(await dataPathOf(invocation), put) : await intoCluster(given, put);
@@ -55,8 +50,9 @@ async function restore(invocation: Invocation): Promise<number> {
   return 0;
 }
 
+/** With all checks of `tandem up`: data is not put where the app would then refuse to run. */
 async function intoCluster(address: string, put: (engine: Engine) => Promise<BackupSummary>): Promise<BackupSummary> {
-  const { engine, close } = await connected(address);
+  const { engine, close } = await engineAt(address, 'tandem restore', { trusted: false });
   try {
     return await put(engine);
   } finally {
@@ -77,17 +73,16 @@ async function intoDirectory(path: string, put: (engine: Engine) => Promise<Back
       );
     const beside = join(data.path, restoringName);
     rmSync(beside, { recursive: true, force: true });
-    const { random, logger } = silentHost();
-    const engine = await openEmbeddedEngine({ directory: beside, disk: nodeDisk, clock: systemClock, random, logger });
+    const { engine, close } = await engineIn(beside);
     let summary: BackupSummary;
     try {
       summary = await put(engine);
     } catch (cause) {
-      await engine.close();
+      await close();
       rmSync(beside, { recursive: true, force: true });
       throw cause;
     }
-    await engine.close();
+    await close();
     renameSync(beside, directory);
     await nodeDisk.syncDirectory(data.path);
     return summary;

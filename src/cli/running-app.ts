@@ -11,8 +11,10 @@ import { loadConfigFile } from './config.ts';
 export interface RunningApp {
   readonly dataPath: string;
   readonly state: SupervisorState;
-  /** Where its supervisor answers; undefined when that is dead. */
+  /** Where its supervisor answers; undefined when that is dead, or of `tandem dev` while its app does not run. */
   readonly control: string | undefined;
+  /** Whether it is one of `tandem dev`. */
+  readonly dev: boolean;
 }
 
 /** As `tandem up` here would choose it. @throws CONFIG when the config file cannot be loaded. */
@@ -43,7 +45,7 @@ export function findApp(dataPath: string): RunningApp {
   if (!state || (!lives && left.length === 0)) {
     throw new TandemError(
       'NOT_FOUND',
-      `no app runs with the data in ${dataPath}; start one with tandem up, or name its directory with --data`,
+      `no app runs with the data in ${dataPath}; start one with tandem up or tandem dev, or name its directory with --data`,
     );
   }
   const control = state.facts.control;
@@ -51,16 +53,28 @@ export function findApp(dataPath: string): RunningApp {
     dataPath,
     state: { ...state, processes: left },
     control: lives && typeof control === 'string' ? control : undefined,
+    dev: isDev(state),
   };
 }
 
-/** @throws UNAVAILABLE when the processes run but their supervisor does not. */
+function isDev(state: SupervisorState): boolean {
+  return state.facts.dev === true;
+}
+
+/** Why an app without a control link does not answer, and what to do. */
+export function silenceOf({ state, dev }: RunningApp): string {
+  const { pid } = state.supervisor;
+  if (!dev)
+    return `the app runs, but its supervisor (pid ${pid}) does not answer; run the same tandem up again: it takes over what runs`;
+  return supervisorLives(state)
+    ? `tandem dev (pid ${pid}) runs, but its app does not: it starts, or waits until a file is mended; look at its terminal`
+    : 'tandem dev is gone, but its app still runs; end it with tandem stop';
+}
+
+/** @throws UNAVAILABLE when there is none. */
 export function controlOf(app: RunningApp): string {
   if (app.control) return app.control;
-  throw new TandemError(
-    'UNAVAILABLE',
-    `the app runs, but its supervisor (pid ${app.state.supervisor.pid}) does not answer; run the same tandem up again: it takes over what runs`,
-  );
+  throw new TandemError('UNAVAILABLE', silenceOf(app));
 }
 
 /** Keeps every other app off the data until it is released. @throws CONFLICT that says who has it and what to do. */
@@ -71,8 +85,12 @@ export async function takeData(
     new TandemError('CONFLICT', `${who} the data in ${dataPath}; end it, or name another directory with --data`);
   const former = stateStore(dataPath).load();
   if (former && supervisorLives(former)) {
-    throw inUse(`another tandem up (pid ${former.supervisor.pid}; see tandem ps, ends with tandem stop) runs with`);
+    const which = isDev(former) ? 'dev' : 'up';
+    throw inUse(
+      `another tandem ${which} (pid ${former.supervisor.pid}; see tandem ps, ends with tandem stop) runs with`,
+    );
   }
+  if (former && isDev(former) && stillRuns(former)) throw inUse('tandem dev is gone, but its app still runs with');
   const lock = await nodeDisk.lock(dataPath).catch((cause: unknown) => {
     const { code, details } = TandemError.from(cause);
     if (code !== 'CONFLICT') throw cause;

@@ -1,5 +1,6 @@
 /** `tandem stop`: drains and stops a running app, also one whose supervisor is dead. */
 import { sleep, systemClock } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
 import { processBirth } from '../recovery/process-birth.ts';
 import type { SavedProcess } from '../recovery/state-file.ts';
 import { supervisorDefaults } from '../recovery/supervisor.ts';
@@ -18,14 +19,20 @@ export const command: Command = {
     const graceMs = supervisorDefaults.stopGraceMs;
     const beganMs = systemClock.monotonic();
     const killed = await keepAwake(() =>
-      app.control ? stopSupervised(app, app.control, graceMs) : stopOrphans(app.state.processes, graceMs),
+      app.dev && supervisorLives(app.state)
+        ? stopDev(app, graceMs)
+        : app.control
+          ? stopSupervised(app, app.control, graceMs)
+          : stopOrphans(app.state.processes, graceMs),
     );
     const stopped = app.state.processes.length - killed.length;
     const tookMs = systemClock.monotonic() - beganMs;
     if (flags.json) terminal.out(JSON.stringify({ kind: 'stopped', stopped, killed, tookMs }));
     else {
       const rest = killed.length > 0 ? `; killed, because they did not end in time: ${killed.join(', ')}` : '';
-      terminal.out(`Stopped ${stopped} processes cleanly in ${(tookMs / 1000).toFixed(1)} s${rest}.`);
+      terminal.out(
+        `Stopped ${stopped} ${stopped === 1 ? 'process' : 'processes'} cleanly in ${(tookMs / 1000).toFixed(1)} s${rest}.`,
+      );
     }
     return killed.length === 0 ? 0 : 1;
   },
@@ -37,6 +44,21 @@ async function stopSupervised({ state }: RunningApp, control: string, graceMs: n
   const end = systemClock.monotonic() + graceMs;
   while (supervisorLives(state) && systemClock.monotonic() < end) await sleep(systemClock, 10);
   return killed;
+}
+
+/** It ends as at Ctrl-C, also while its app does not run. */
+async function stopDev({ state }: RunningApp, graceMs: number): Promise<readonly string[]> {
+  process.kill(state.supervisor.pid, 'SIGTERM');
+  const end = systemClock.monotonic() + graceMs;
+  while (supervisorLives(state)) {
+    if (systemClock.monotonic() > end)
+      throw new TandemError(
+        'DEADLINE_EXCEEDED',
+        `tandem dev (pid ${state.supervisor.pid}) did not end; tandem stop again kills its app`,
+      );
+    await sleep(systemClock, 10);
+  }
+  return [];
 }
 
 const order: readonly (readonly string[])[] = [['gateway'], ['instance'], ['naming', 'monitor'], ['engine']];

@@ -13,19 +13,21 @@ import { processBirth } from '../recovery/process-birth.ts';
 import { openRecordFiles } from '../recovery/record-files.ts';
 import type { SupervisorState } from '../recovery/state-file.ts';
 import { type StoryEvent, Supervisor, supervisorDefaults } from '../recovery/supervisor.ts';
-import { type AppLink, openAppLink } from './app-link.ts';
+import type { AppLink } from './app-link.ts';
 import { claimIdentity } from './cluster-identity.ts';
 import { type Command, dataFlag, type Invocation, jsonLines, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings, type Settings } from './config.ts';
 import { controlAddress, openControl } from './control.ts';
 import { type DataDirectory, openDataDirectory, refuseHalfRestore } from './data-directory.ts';
 import { type InspectedService, inspectFiles } from './inspect.ts';
+import { linkAnswers } from './link-answers.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
 import { beside, choosePort } from './ports.ts';
 import { processSpecs } from './process-specs.ts';
 import { openProgress } from './progress.ts';
 import { stateStore, stillRuns, takeData } from './running-app.ts';
 import { statusBlock } from './status-block.ts';
+import { openSupervisorLink } from './supervisor-link.ts';
 import type { Terminal } from './terminal.ts';
 
 export const command: Command = {
@@ -59,6 +61,11 @@ export const command: Command = {
       help: 'Least level of records: debug, info, warn, error, silent (default info)',
     },
     zone: { type: 'string', value: 'NAME', help: 'Failure zone of this machine' },
+    weight: {
+      type: 'string',
+      value: 'N',
+      help: "Share of the work for this machine's instances, as against other machines' (1)",
+    },
     engine: {
       type: 'string',
       value: 'ADDRESS',
@@ -118,6 +125,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     id: 'supervisor',
     write: recordWriter(records.open('supervisor-1-0')),
     zone: settings.zone.value,
+    weight: settings.weight.value,
   });
   const supervisor = new Supervisor({
     specs,
@@ -178,33 +186,18 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
         return null;
       },
       $stop: ({ graceMs }) => stop(graceMs),
-      $call: ({ service, method, input, timeoutMs }) => linked(link).call(service, method, input, timeoutMs),
-      $publish: async ({ topic, event, when, timeoutMs }) => {
-        await linked(link).publish(topic, event, when ?? {}, timeoutMs);
-        return null;
-      },
-      $deadLetters: ({ subscription, limit, timeoutMs }) => linked(link).deadLetters(subscription, limit, timeoutMs),
-      $topics: ({ topic, timeoutMs }) => linked(link).topics(topic ?? undefined, timeoutMs),
-      $tables: ({ service, timeoutMs }) => linked(link).tables(service ?? undefined, timeoutMs),
-      $parked: ({ subscription, limit, timeoutMs }) => linked(link).parked(subscription, limit, timeoutMs),
-      $replay: ({ subscription, from, timeoutMs }) => linked(link).replay(subscription, from, timeoutMs),
-      $discard: ({ subscription, key, timeoutMs }) => linked(link).discard(subscription, key, timeoutMs),
-      $undeclared: ({ service, timeoutMs }) => linked(link).undeclared(service ?? undefined, timeoutMs),
-      $dropTable: ({ service, table, timeoutMs }) => linked(link).dropTable(service, table, timeoutMs),
-      $reshard: ({ service, to, timeoutMs }) => linked(link).reshard(service, to ?? undefined, timeoutMs),
-      $partitionMap: ({ service, timeoutMs }) => linked(link).partitionMap(service, timeoutMs),
-      $redrive: ({ subscription, limit, timeoutMs }) => linked(link).redrive(subscription, limit, timeoutMs),
+      ...linkAnswers(() => linked(link)),
     });
     await supervisor.start(former);
     started = true;
     progress?.end();
-    link = await openAppLink(
+    link = await openSupervisorLink({
       host,
-      cluster ?? engine()?.info.address ?? '',
-      settings.linkHost.value,
-      () => engine()?.id,
-      (id, verdict) => supervisor.report(id, verdict),
-    );
+      engineAddress: cluster ?? engine()?.info.address ?? '',
+      linkHost: settings.linkHost.value,
+      engineId: () => engine()?.id,
+      onVerdict: (id, verdict) => supervisor.report(id, verdict),
+    });
     const status = {
       tookMs: systemClock.monotonic() - beganMs,
       gatewayUrl: infoOf(supervisor, 'gateway').url ?? '',

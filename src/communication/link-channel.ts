@@ -3,7 +3,7 @@
  * frame; slots are used again. Until the other end has said hello nothing is encoded, so a call that ends before that was
  * certainly not sent. Afterwards the frame's place in the byte stream tells whether a lost connection may have carried it.
  */
-import type { Channel, Reply, SendOptions } from '../core/channel.ts';
+import type { Channel, LinkEnd, Reply, SendOptions } from '../core/channel.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import { type ErrorForm, fromErrorForm, type SystemCode, TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -23,7 +23,7 @@ import {
 import { readHello, writeHello } from './hello.ts';
 import { ItemPump } from './item-pump.ts';
 import { ItemQueue } from './item-queue.ts';
-import type { Connection } from './transport.ts';
+import { type Connection, isRefusal } from './transport.ts';
 import { Wire } from './wire.ts';
 
 const connectTimeoutMs = 3000;
@@ -70,7 +70,8 @@ export class LinkChannel implements Channel {
   #ready = false;
   /** Why no call is taken any more: the code and message of the refusal. */
   #refusal: { code: SystemCode; message: string } | undefined;
-  #closeListeners: (() => void)[] = [];
+  #end: LinkEnd = 'lost';
+  #closeListeners: ((end: LinkEnd) => void)[] = [];
 
   constructor(connection: Connection, address: string, clock: Clock) {
     this.address = address;
@@ -114,8 +115,8 @@ export class LinkChannel implements Channel {
     return { [Symbol.asyncIterator]: () => this.#openStream(method, body, options, items) };
   }
 
-  onClose(listener: () => void): void {
-    if (this.#wire.isEnded) queueMicrotask(listener);
+  onClose(listener: (end: LinkEnd) => void): void {
+    if (this.#wire.isEnded) queueMicrotask(() => listener(this.#end));
     else this.#closeListeners.push(listener);
   }
 
@@ -396,6 +397,7 @@ export class LinkChannel implements Channel {
     this.#sweep.close();
     const why = error ? `: ${error.message}` : '';
     const lost = this.#ready ? `the connection to ${this.address} ended${why}` : `cannot reach ${this.address}${why}`;
+    if (!this.#ready && isRefusal(error)) this.#end = 'refused';
     const refused = this.#refusal;
     this.#refusal ??= { code: 'UNAVAILABLE', message: lost };
     for (const slot of this.#slots) {
@@ -405,7 +407,7 @@ export class LinkChannel implements Channel {
     }
     const listeners = this.#closeListeners;
     this.#closeListeners = [];
-    for (const listener of listeners) listener();
+    for (const listener of listeners) listener(this.#end);
   }
 }
 

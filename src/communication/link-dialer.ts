@@ -13,7 +13,7 @@ import { backoffMs, type Random } from '../core/random.ts';
 import { LinkChannel } from './link-channel.ts';
 import { type Transport, transportFor } from './transport.ts';
 
-const backoffBaseMs = 20;
+const backoffBaseMs = 1;
 const backoffMaxMs = 1000;
 /** Addresses that are remembered for their failures. */
 const failuresMax = 1024;
@@ -88,7 +88,7 @@ function refusing(error: () => TandemError): Channel {
   return {
     call: () => Promise.reject(error()),
     stream: () => ({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error()) }) }),
-    onClose: listener => queueMicrotask(listener),
+    onClose: listener => queueMicrotask(() => listener('not-tried')),
     close: async () => {},
   };
 }

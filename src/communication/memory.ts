@@ -4,7 +4,7 @@
  * transport object reach each other; another object is another world.
  */
 import { TandemError } from '../core/errors.ts';
-import type { Connection, Transport } from './transport.ts';
+import { type Connection, refusal, type Transport } from './transport.ts';
 
 /** Bytes that may lie undelivered before `write` says false, as a socket's buffers would. */
 const highWaterBytes = 1_048_576;
@@ -31,7 +31,7 @@ export function memoryTransport(): Transport {
       const name = parse(address);
       queueMicrotask(() => {
         const accept = listeners.get(name);
-        if (!accept) return near.finish(new Error(`connection refused: nobody listens on ${address}`));
+        if (!accept) return near.finish(refusal(address));
         if (near.isEnded) return;
         const far = new MemoryEnd('memory://caller');
         near.join(far);

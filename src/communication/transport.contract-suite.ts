@@ -1,7 +1,7 @@
 /** What every transport promises. `address` leaves the choice of port or name to the system. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Connection, Listener, Transport } from './transport.ts';
+import { type Connection, isRefusal, type Listener, type Transport } from './transport.ts';
 
 function closed(end: Connection): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
@@ -25,7 +25,7 @@ export function transportSuite(name: string, open: () => { transport: Transport;
       await listener.close();
       const { promise, resolve } = Promise.withResolvers<Error | undefined>();
       transport.connect(listener.address).onClose = resolve;
-      assert.ok((await promise) instanceof Error);
+      assert.ok(isRefusal(await promise));
     });
 
     it('refuses an address that is taken', async () => {

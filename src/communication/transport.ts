@@ -43,6 +43,17 @@ export interface Transport {
   connect(address: string): Connection;
 }
 
+/** What `onClose` gets when nobody listens at the address: from a socket, or made by `refusal`. Only the kernel there can say so, hence no process lives there. */
+export function isRefusal(error: Error | undefined): boolean {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  // ENOENT: a socket file that is gone.
+  return code === 'ECONNREFUSED' || code === 'ENOENT';
+}
+
+export function refusal(address: string): Error {
+  return Object.assign(new Error(`connection refused: nobody listens on ${address}`), { code: 'ECONNREFUSED' });
+}
+
 export function schemeOf(address: string): string {
   const end = address.indexOf('://');
   if (end <= 0)

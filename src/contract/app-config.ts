@@ -13,6 +13,8 @@ export interface TandemConfig {
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error' | 'silent';
   /** The machine's failure zone, for placement. */
   readonly zone?: string;
+  /** Share of the work for the machine's instances, as against those of other machines: 2 for one twice as strong. Default 1. */
+  readonly weight?: number;
   /** `embedded` (default), or a NATS cluster: `nats://a:4222,b:4222,c:4222?app=shop&monitor=http://a:8222,…`. */
   readonly engine?: string;
   /** Address of this machine that processes of other machines reach its own at. Default: loopback. */

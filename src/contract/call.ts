@@ -2,7 +2,6 @@
 import type { Duration } from '../core/duration.ts';
 import type { Outcome, SystemCode } from '../core/errors.ts';
 import type { AnySchema, In, Out } from '../core/schema.ts';
-import type { Contract } from './contract.ts';
 import type { Consistency, ErrorSpec, Stream } from './method.ts';
 
 export interface CallOptions<O = unknown> {
@@ -39,8 +38,13 @@ export type Answer<O, E> =
   | { readonly ok: true; readonly value: O; readonly meta: AnswerMeta }
   | { readonly ok: false; readonly error: E | SystemFailure; readonly outcome: Outcome; readonly meta: AnswerMeta };
 
-// biome-ignore lint/suspicious/noExplicitAny: any contract
-export type AnyContract = Contract<any, any>;
+/** What a caller needs of a contract. */
+export interface AnyContract {
+  readonly kind: 'contract';
+  readonly name: string;
+  // biome-ignore lint/suspicious/noExplicitAny: of any contract
+  readonly methods: any;
+}
 export type MethodsOf<C> = C extends { readonly methods: infer M } ? M : never;
 type Input<S> = S extends { input: Stream<infer I> }
   ? AsyncIterable<In<I>>

@@ -2,6 +2,7 @@
 import { durationMs } from '../core/duration.ts';
 import { TandemError } from '../core/errors.ts';
 import type { AnySchema, Out } from '../core/schema.ts';
+import type { Balance, Strategy } from './balance.ts';
 import type { AnyContract } from './call.ts';
 import type { AnyMethods, BaseContext, Handlers, Transacts } from './context.ts';
 import type { CheckedMethod, MethodSpec } from './method.ts';
@@ -50,6 +51,8 @@ export interface Definition<C, F, T, R, P> {
   readonly partitions?: number;
   /** Copies of each partition, or as many as there are instances. Default 3. */
   readonly replicas?: number;
+  /** How callers pick among its instances: a strategy, or `{ strategy, inflightMax, slowStart, … }`. Default `least-connections`. */
+  readonly balance?: Strategy | Balance;
   /** Cross-cutting code: runs around every method of this service. Return `next()`, or answer yourself. */
   readonly around?: (call: AroundCall, ctx: BaseContext<T, R, Out<F>>, next: () => Promise<unknown>) => unknown;
   readonly methods: Handlers<C, T, R, Out<F>>;

@@ -8,6 +8,7 @@ import { durationMs } from '../core/duration.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type AnySchema, type JsonSchema, jsonSchema } from '../core/schema.ts';
+import { balanceForm } from './balance.ts';
 import type { AnyContract } from './call.ts';
 import type { Service } from './contract.ts';
 import type { Descriptor, MethodForm, ShapeForm, TopicForm } from './descriptor.ts';
@@ -37,6 +38,7 @@ export function describeService({ contract, definition }: Service): Descriptor {
           replicas: definition.replicas ?? limits.replicas,
         }
       : undefined,
+    ...(definition.balance !== undefined && { balance: balanceForm(service, definition.balance) }),
     topics: [...topics.values()].map(topic => topicForm(topic, definition.publishes?.includes(topic) ?? false)),
     subscriptions: subscriptions.map(([name, { topic }]) => ({ name, topic: topic.name })),
     ...(schedules.length > 0 && { schedules }),

@@ -4,6 +4,7 @@
  */
 import type { Priority } from '../core/channel.ts';
 import type { JsonSchema } from '../core/schema.ts';
+import type { BalanceForm } from './balance.ts';
 import type { Consistency } from './method.ts';
 import type { Compatibility } from './topic.ts';
 
@@ -53,6 +54,8 @@ export interface Descriptor {
   readonly methods: readonly MethodForm[];
   /** Undefined when the service keeps no data (no tables, no subscriptions). */
   readonly keyspace: { readonly partitions: number; readonly replicas: number } | undefined;
+  /** How its instances are picked; absent where it says nothing. */
+  readonly balance?: BalanceForm;
   /** What it subscribes to, and what it says that it publishes. */
   readonly topics: readonly TopicForm[];
   /** Those of its schedules among them: each is a topic and a subscription of its own. */

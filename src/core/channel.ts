@@ -18,13 +18,19 @@ export interface Reply {
   readonly meta?: unknown;
 }
 
+/**
+ * Why a connection is gone: it was there and ended, or could not be made (`lost`); the other machine says that nobody
+ * listens at the address (`refused`); or it was not even tried, so soon after a failure (`not-tried`).
+ */
+export type LinkEnd = 'lost' | 'refused' | 'not-tried';
+
 export interface Channel {
   /** @throws DeclaredError or TandemError: UNAVAILABLE (never sent), INTERRUPTED, DEADLINE_EXCEEDED, CANCELED, or the other end's. */
   call(method: string, body: unknown, options: SendOptions): Promise<Reply>;
   /** Opens a stream: items of the other end come out, `items` (if given) go in, both under credit-based flow control. Ending the loop cancels. */
   stream(method: string, body: unknown, options: SendOptions, items?: AsyncIterable<unknown>): AsyncIterable<unknown>;
   /** Fires once, when the connection is gone for good. */
-  onClose(listener: () => void): void;
+  onClose(listener: (end: LinkEnd) => void): void;
   close(): Promise<void>;
 }
 

@@ -14,6 +14,7 @@ import type { Beat, Member } from '../failure-detection/beat.ts';
 import type { Engine } from '../log/engine.ts';
 import type { Registry } from '../naming/registry.ts';
 import { memoryStores } from '../replication/memory-store.ts';
+import type { ReplicaStore } from '../replication/store.ts';
 import { type EngineModel, engineModel } from '../simulation/engine.ts';
 import { type ProcessClock, type VirtualClock, virtualClock } from '../simulation/virtual-clock.ts';
 import type { Keyspace, StateSettings } from '../state/keyspace.ts';
@@ -93,6 +94,8 @@ export function openCluster(
     settings?: Partial<StateSettings>;
     /** Gets between the events of a node and what they stand on. */
     under?: (engine: Engine, keyspace: Keyspace) => { engine: Engine; keyspace: Keyspace };
+    /** Gets between a node and its rows. */
+    store?: (store: ReplicaStore, instance: string) => ReplicaStore;
   } = {},
 ): Cluster {
   const clock = virtualClock();
@@ -101,7 +104,7 @@ export function openCluster(
   const nodes = new Map<string, Node>();
   const listeners = new Set<() => void>();
   const metrics = new Map<string, number>();
-  const { partitions = 4, logger = silentLogger } = options;
+  const { partitions = 4, logger = silentLogger, store = own => own } = options;
   every(clock, 50, () => {
     for (const listener of listeners) listener();
   });
@@ -113,6 +116,7 @@ export function openCluster(
       service,
       node: 'n',
       zone: 'z',
+      weight: 1,
       pid: 1,
       address: `memory://${node.id}`,
       startedAt: 0,
@@ -141,6 +145,7 @@ export function openCluster(
       return () => listeners.delete(listener);
     },
     reportBroken() {},
+    reportRefused() {},
   } as unknown as Registry;
 
   const send = async (
@@ -199,7 +204,9 @@ export function openCluster(
           body: unknown,
           sending: { deadline: number; signal?: AbortSignal | undefined },
         ) => send(own, target, method, body, sending.deadline, sending.signal ?? new AbortController().signal),
+        watch: () => {},
       };
+      const stores = memoryStores();
       const shared = { service, engine, caller, clock: own, random, logger, meter };
       const opening = openKeyspace({
         ...shared,
@@ -209,7 +216,7 @@ export function openCluster(
         partitions,
         replicas: 2,
         registry,
-        openStore: memoryStores().open,
+        openStore: async partition => store(await stores.open(partition), id),
         ...(options.settings && { settings: options.settings }),
       });
       const keyspace = await clock.complete(opening);

@@ -10,8 +10,8 @@ const lookBytes = 1024;
 export interface RangeOptions {
   readonly log: Log;
   readonly topicLog: string;
-  /** Absolute, monotonic ms. */
-  readonly deadline: number;
+  /** Of the next step, of which a long log takes many: absolute, monotonic ms. */
+  readonly deadline: () => number;
 }
 
 export interface SizeOptions extends RangeOptions {
@@ -23,9 +23,9 @@ export interface SizeOptions extends RangeOptions {
  * source that was cut off sends older events late, so times do not only grow along a log: nothing but looking at all tells.
  */
 export async function positionAt({ log, topicLog, deadline }: RangeOptions, atMs: number): Promise<number> {
-  const { first, tail } = await log.info(topicLog, { deadline });
+  const { first, tail } = await log.info(topicLog, { deadline: deadline() });
   for (let next = first; next <= tail; ) {
-    const entries = await log.read(topicLog, next, next === first ? lookBytes : readBytes, { deadline });
+    const entries = await log.read(topicLog, next, next === first ? lookBytes : readBytes, { deadline: deadline() });
     if (entries.length === 0) break;
     for (const { position, body } of entries) {
       // What a barrier left.
@@ -38,12 +38,12 @@ export async function positionAt({ log, topicLog, deadline }: RangeOptions, atMs
 
 /** Position from which on at most `bytes` are kept, large events included; the newest event is, whatever its size. */
 export async function positionOfLast({ engine, log, topicLog, deadline }: SizeOptions, bytes: number): Promise<number> {
-  const info = await log.info(topicLog, { deadline });
-  const inBlobs = largeBytes(await largeBlobs(engine, `${topicLog}/`, deadline));
+  const info = await log.info(topicLog, { deadline: deadline() });
+  const inBlobs = largeBytes(await largeBlobs(engine, `${topicLog}/`, deadline()));
   let over = info.bytes + inBlobs - bytes;
   let next = info.first;
   while (over > 0 && next <= info.tail) {
-    const entries = await log.read(topicLog, next, readBytes, { deadline });
+    const entries = await log.read(topicLog, next, readBytes, { deadline: deadline() });
     if (entries.length === 0) break;
     for (const { position, body } of entries) {
       if (over <= 0) break;

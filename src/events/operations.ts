@@ -20,6 +20,8 @@ export interface OperationsOptions {
   readonly caller: Sender;
   readonly clock: Clock;
   readonly random: Random;
+  /** The deadline of what may take so long; waits until it is known who is there. Default: everybody is known. */
+  readonly deadline?: (timeoutMs: number) => Promise<number>;
 }
 
 /** A dead letter, and the trace that its event belongs to. */
@@ -65,7 +67,8 @@ const shownBytesMax = 4_194_304;
 export function operationsOn(options: OperationsOptions): Operations {
   const { engine, registry, caller, clock, random } = options;
 
-  const lettersOf = (name: string, timeoutMs: number): DeadLetterOptions => {
+  const lettersOf = async (name: string, timeoutMs: number): Promise<DeadLetterOptions> => {
+    const deadline = await (options.deadline?.(timeoutMs) ?? clock.monotonic() + timeoutMs);
     const known = registry
       .services()
       .flatMap(service => registry.descriptor(service)?.subscriptions.map(each => `${service}.${each.name}`) ?? []);
@@ -74,7 +77,6 @@ export function operationsOn(options: OperationsOptions): Operations {
       throw new TandemError('NOT_FOUND', `no running service has the subscription '${name}'; known: ${list}`);
     }
     const dot = name.indexOf('.');
-    const deadline = clock.monotonic() + timeoutMs;
     return { engine, service: name.slice(0, dot), subscription: name.slice(dot + 1), deadline, clock, random };
   };
 
@@ -97,7 +99,7 @@ export function operationsOn(options: OperationsOptions): Operations {
   };
 
   const letGo = async (name: string, key: string, discard: boolean, timeoutMs: number): Promise<boolean> => {
-    const letters = lettersOf(name, timeoutMs);
+    const letters = await lettersOf(name, timeoutMs);
     const ask = async (form: ResumeForm): Promise<boolean> =>
       (await askOne(letters.service, '$event.resume', form, letters.deadline)) as boolean;
     const found = await ask({ subscription: letters.subscription, key, ...(discard ? { discard } : {}) });
@@ -110,7 +112,7 @@ export function operationsOn(options: OperationsOptions): Operations {
     async deadLetters(name, limit, timeoutMs) {
       const found: ShownLetter[] = [];
       let bytes = 0;
-      for await (const { letter, traceparent, bytes: size } of readDeadLetters(lettersOf(name, timeoutMs))) {
+      for await (const { letter, traceparent, bytes: size } of readDeadLetters(await lettersOf(name, timeoutMs))) {
         const { event, ...about } = letter;
         bytes += size;
         const traceId = traceparent?.split('-')[1];
@@ -120,13 +122,13 @@ export function operationsOn(options: OperationsOptions): Operations {
       return found;
     },
     async redrive(name, limit, timeoutMs) {
-      const letters = lettersOf(name, timeoutMs);
+      const letters = await lettersOf(name, timeoutMs);
       const resume = async (form: ResumeForm): Promise<boolean> =>
         (await askOne(letters.service, '$event.resume', form, letters.deadline)) as boolean;
       return redrive({ ...letters, limit, resume });
     },
     async parked(name, limit, timeoutMs) {
-      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
       const answers = await Promise.all(
         registry
           .instances(service)
@@ -137,7 +139,7 @@ export function operationsOn(options: OperationsOptions): Operations {
     resume: (name, key, timeoutMs) => letGo(name, key, false, timeoutMs),
     discard: (name, key, timeoutMs) => letGo(name, key, true, timeoutMs),
     async replay(name, from, timeoutMs) {
-      const { service, subscription, deadline } = lettersOf(name, timeoutMs);
+      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
       const descriptor = registry.descriptor(service)!;
       const topic = descriptor.subscriptions.find(each => each.name === subscription)!.topic;
       const count = descriptor.topics.find(each => each.name === topic)!.partitions;
@@ -145,7 +147,7 @@ export function operationsOn(options: OperationsOptions): Operations {
       // All are looked at before any is put back: what is refused has changed nothing.
       const begun: ReplayedPartition[] = [];
       for (const partition of wanted) {
-        const at = { log: engine.log, topicLog: topicLog(topic, partition), deadline };
+        const at = { log: engine.log, topicLog: topicLog(topic, partition), deadline: () => deadline };
         const start = await startOf(at, from);
         // Nothing was ever published there.
         if (start) begun.push({ partition, ...start });
@@ -161,7 +163,7 @@ export function operationsOn(options: OperationsOptions): Operations {
 
 /** Where a replay begins in one topic partition, and how many entries lie from there on; undefined when there is none. */
 async function startOf(at: RangeOptions, from: ReplayStart): Promise<Omit<ReplayedPartition, 'partition'> | undefined> {
-  const info = await at.log.info(at.topicLog, { deadline: at.deadline }).catch(cause => {
+  const info = await at.log.info(at.topicLog, { deadline: at.deadline() }).catch(cause => {
     if (TandemError.from(cause).code === 'NOT_FOUND') return undefined;
     throw cause;
   });

@@ -108,8 +108,9 @@ test('positions are found by time and by bytes', async () => {
   const logs = [0, 1].map(partition => topicLog(placed.name, partition));
   const found: string[] = [];
   for (const log of logs) {
-    const at = { engine, log: engine.log, topicLog: log, deadline: clock.monotonic() + 5000 };
-    const info = await clock.complete(engine.log.info(log, at)).catch(() => undefined);
+    const deadline = (): number => clock.monotonic() + 5000;
+    const at = { engine, log: engine.log, topicLog: log, deadline };
+    const info = await clock.complete(engine.log.info(log, { deadline: deadline() })).catch(() => undefined);
     if (!info) continue;
     found.push(log);
     assert.equal(await clock.complete(positionAt(at, clock.now() - 2500)), 4);

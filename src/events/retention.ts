@@ -37,32 +37,38 @@ export function openRetention(options: RetentionOptions): { close(): void } {
   const bounded = [...new Map(topics.map(topic => [topic.name, topic])).values()].filter(
     ({ retention }) => retention.ageMs < Number.POSITIVE_INFINITY || retention.bytes < Number.POSITIVE_INFINITY,
   );
+  let closed = false;
+  // Of each step: how long it takes to read through a backlog says nothing about the engine.
+  const deadline = (): number => {
+    if (closed) throw new TandemError('CLOSED', 'this instance stops');
+    return clock.monotonic() + limits.engineTimeoutMs;
+  };
   const look = async (): Promise<void> => {
     for (const { name, partitions, retention } of bounded) {
       for (let partition = 0; partition < partitions; partition++) {
         const topic = topicLog(name, partition);
+        if (closed) return;
         if (!keyspace.isWriter(keyspace.partitionOf(topic))) continue;
-        await enforce(
-          { engine, log: engine.log, topicLog: topic, deadline: clock.monotonic() + limits.engineTimeoutMs },
-          retention,
-          clock,
-          logger,
-          async first => {
-            if (collected.get(topic) === first) return;
-            await large.collect(topic, first);
-            collected.set(topic, first);
-          },
-        ).catch(cause => {
+        await enforce({ engine, log: engine.log, topicLog: topic, deadline }, retention, clock, logger, async first => {
+          if (collected.get(topic) === first) return;
+          await large.collect(topic, first);
+          collected.set(topic, first);
+        }).catch(cause => {
           const { code, message } = TandemError.from(cause);
           // A topic without a first event has no log yet.
-          if (code !== 'NOT_FOUND')
+          if (code !== 'NOT_FOUND' && !closed)
             logger.warn('old events could not be dropped; tried again', { topic, code, message });
         });
       }
     }
   };
   const timer = every(clock, retentionIntervalMs, look);
-  return { close: () => timer.cancel() };
+  return {
+    close: () => {
+      closed = true;
+      timer.cancel();
+    },
+  };
 }
 
 async function enforce(
@@ -73,12 +79,12 @@ async function enforce(
   collect: (first: number) => Promise<void>,
 ): Promise<void> {
   const { log, deadline } = at;
-  const { first } = await log.info(at.topicLog, { deadline });
+  const { first } = await log.info(at.topicLog, { deadline: deadline() });
   await collect(first);
   const byAge = ageMs < Number.POSITIVE_INFINITY ? await positionAt(at, clock.now() - ageMs) : first;
   const byBytes = bytes < Number.POSITIVE_INFINITY ? await positionOfLast(at, bytes) : first;
   const before = Math.max(byAge, byBytes);
   if (before <= first) return;
-  await log.trim(at.topicLog, before, { deadline });
+  await log.trim(at.topicLog, before, { deadline: deadline() });
   logger.info('old events were dropped', { topicLog: at.topicLog, from: first, before });
 }

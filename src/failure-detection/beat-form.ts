@@ -41,6 +41,7 @@ export function encodeBeat(beat: Beat): Uint8Array {
     partitions,
     beat.entryFormat,
     map ? [map.version, map.first, map.count, map.to, map.divided] : null,
+    beat.weight,
   ]);
   return new Uint8Array(packed); // a copy: msgpackr reuses its buffer
 }
@@ -73,6 +74,7 @@ export function decodeBeat(bytes: Uint8Array): Beat | undefined {
     cells,
     entryFormat,
     map,
+    weight,
   ] = form;
   if (typeof id !== 'string' || typeof address !== 'string' || !Array.isArray(load) || !Array.isArray(cells))
     return undefined;
@@ -90,6 +92,7 @@ export function decodeBeat(bytes: Uint8Array): Beat | undefined {
     service: service ?? undefined,
     node: String(node),
     zone: String(zone),
+    weight: typeof weight === 'number' && weight > 0 ? weight : 1,
     pid: Number(pid),
     address,
     startedAt,

@@ -9,7 +9,7 @@ import type { Beat, PartitionBeat } from './beat.ts';
 /** Fixed for the life of the process. */
 export type BeatIdentity = Pick<
   Beat,
-  'id' | 'role' | 'service' | 'node' | 'zone' | 'pid' | 'address' | 'descriptorHash'
+  'id' | 'role' | 'service' | 'node' | 'zone' | 'weight' | 'pid' | 'address' | 'descriptorHash'
 > & {
   /** Highest log entry format that it can read. Default: `entryFormatRead`. */
   readonly entryFormat?: number;

@@ -33,6 +33,8 @@ export interface Beat {
   readonly service: string | undefined;
   readonly node: string;
   readonly zone: string;
+  /** Share of the work that it should get, as against the others of its service; usually 1. */
+  readonly weight: number;
   readonly pid: number;
   /** Where its link listens: `tcp://127.0.0.1:4711`. */
   readonly address: string;

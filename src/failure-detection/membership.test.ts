@@ -13,6 +13,7 @@ function beat(more: Partial<Beat> = {}): Beat {
     service: 'inventory',
     node: 'n1',
     zone: 'z',
+    weight: 1,
     pid: 7,
     address: 'tcp://127.0.0.1:1',
     startedAt: 100,
@@ -92,6 +93,33 @@ test('a broken link makes it suspect at once and dead after little silence; a be
   membership.broken('inventory-3-aaa', 5110);
   silence(membership, 5125, 5625);
   assert.equal(verdict(membership), 'dead');
+});
+
+test('a refused connection is death at once, and a beat that was on its way no life', () => {
+  const membership = new Membership(0);
+  live(membership, 0, 5000);
+  membership.broken('inventory-3-aaa', 5010);
+  assert.equal(membership.refused('inventory-3-aaa', 5011), true);
+  assert.equal(verdict(membership), 'dead');
+  membership.heard(beat({ sequence: 9000 }), 5015);
+  assert.equal(verdict(membership), 'dead');
+  silence(membership, 5125, 6000);
+  assert.equal(verdict(membership), 'dead');
+});
+
+test('who beats although it refused is alive, and its refusals prove nothing any more', () => {
+  const membership = new Membership(0);
+  live(membership, 0, 5000);
+  membership.refused('inventory-3-aaa', 5010);
+  membership.heard(beat({ sequence: 9000 }), 5250);
+  assert.equal(verdict(membership), 'alive');
+  membership.refused('inventory-3-aaa', 5260);
+  assert.equal(verdict(membership), 'suspect');
+  membership.heard(beat({ sequence: 9001 }), 5500);
+  assert.equal(verdict(membership), 'alive');
+  membership.refused('inventory-3-aaa', 5510);
+  silence(membership, 5625, 6125);
+  assert.equal(verdict(membership), 'dead', 'silence counts as with any broken link');
 });
 
 test('without the bus nobody dies, and afterwards everyone has time to be heard again', () => {

@@ -1,7 +1,9 @@
 /**
  * From beats, time and evidence to verdicts. Pure: it never looks at a clock, it is told the time.
- * A silent process becomes suspect, then dead. Evidence shortens the wait (a link to it was refused or broke, or a newer
- * process took its slot), but never decides alone: a beat after the evidence outweighs it. An observer that hears nobody,
+ * A silent process becomes suspect, then dead. Evidence shortens the wait (a link to it broke, or a newer process took its
+ * slot), but does not decide alone: a beat after it outweighs it. A refused connection does decide, for only a machine
+ * whose process is gone refuses; who was refused by a process that then still beats (something between the two refuses)
+ * takes its refusals for broken links from then on, so it is wrong at most once about each process. An observer that hears nobody,
  * not even its own beats, which travel the same way, is cut off (the bus is lost, or its engine hangs with the connection
  * open): then verdicts stand still, never "everyone died". And when the observer itself stood still (a busy loop,
  * SIGSTOP), that time is no one's silence (the idea of Lifeguard, Dadgar et al. 2017: distrust yourself first).
@@ -18,6 +20,8 @@ export interface MembershipOptions extends PhiOptions {
   readonly deadSilentMs: number;
   /** With evidence this much silence is enough. */
   readonly evidencedSilentMs: number;
+  /** A beat heard so soon after a refused connection was on its way when its process died. */
+  readonly lateBeatMs: number;
   /** A main loop silent for so long is stuck: out of rotation, restart. */
   readonly stuckMs: number;
   /** Event-loop delay (p99) or main-loop silence from which a process is slow. */
@@ -40,6 +44,7 @@ export const membershipDefaults: MembershipOptions = {
   deadPhi: 8,
   deadSilentMs: limits.beatIntervalMs * 4,
   evidencedSilentMs: limits.beatIntervalMs * 2,
+  lateBeatMs: limits.beatIntervalMs / 2,
   stuckMs: 3000,
   slowMs: 250,
   forgetMs: 60_000,
@@ -54,6 +59,10 @@ class Known implements Member {
   clockAheadMs: number;
   since: number;
   evidence = false;
+  /** When its address refused a connection first, since it was heard last. */
+  refusedMs: number | undefined;
+  /** It beats though it refused: this observer cannot tell by that. */
+  outlivedRefusal = false;
   farewell = false;
   readonly detector: PhiDetector;
 
@@ -113,8 +122,8 @@ export class Membership {
     const changed = !routesAlike(known.beat, beat);
     known.beat = beat;
     known.clockAheadMs = beat.sentAt - wallMs;
-    known.evidence = false;
     known.detector.heard(nowMs);
+    this.#clear(known, nowMs);
     return this.#update(known, nowMs) || changed;
   }
 
@@ -126,12 +135,29 @@ export class Membership {
     return this.#update(known, nowMs);
   }
 
-  /** A link to it was refused or broke. */
+  /** A link to it broke or could not be made. */
   broken(id: string, nowMs: number): boolean {
     const known = this.#members.get(id);
     if (!known || known.verdict === 'dead') return false;
     known.evidence = true;
     return this.#update(known, nowMs);
+  }
+
+  /** Its machine says that nobody listens at its address. */
+  refused(id: string, nowMs: number): boolean {
+    const known = this.#members.get(id);
+    if (known && !known.outlivedRefusal) known.refusedMs ??= nowMs;
+    return this.broken(id, nowMs);
+  }
+
+  /** It was heard. */
+  #clear(known: Known, nowMs: number): void {
+    if (known.refusedMs !== undefined) {
+      if (nowMs - known.refusedMs <= this.#options.lateBeatMs) return;
+      known.refusedMs = undefined;
+      known.outlivedRefusal = true;
+    }
+    known.evidence = false;
   }
 
   /** The bus was lost or found. While it is lost all verdicts stand still. */
@@ -205,7 +231,7 @@ export class Membership {
     if (this.#cutOff(nowMs)) return known.evidence && known.verdict === 'alive' ? 'suspect' : known.verdict;
     const silentMs = known.detector.silentMs(nowMs);
     const phi = known.detector.phi(nowMs);
-    if (known.evidence && silentMs >= evidencedSilentMs) return 'dead';
+    if (known.refusedMs !== undefined || (known.evidence && silentMs >= evidencedSilentMs)) return 'dead';
     if (phi >= deadPhi && silentMs >= deadSilentMs) return 'dead';
     if (known.evidence || phi >= suspectPhi) return 'suspect';
     const { mainLoopSilentMs, load } = known.beat;

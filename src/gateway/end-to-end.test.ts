@@ -48,6 +48,7 @@ test('a request crosses gateway, caller and link and comes back', async () => {
       service: 'stock',
       node: 'n',
       zone: 'z',
+      weight: 1,
       pid: 1,
       address: server.address,
       startedAt: 1,

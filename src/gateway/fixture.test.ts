@@ -81,6 +81,7 @@ export function fakeRegistry(descriptors: Descriptor[]): Registry & { join(descr
     onChange: () => () => {},
     until: async () => {},
     reportBroken() {},
+    reportRefused() {},
   };
 }
 
@@ -131,4 +132,13 @@ export function bytesTo(port: number, text: string): Promise<string> {
 
 export function advance(options: OutgoingCall, log: string, position: number): void {
   (options.session as Session).advance(log, position);
+}
+
+/** Polls until it is so, for 10 s at most. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (!holds()) {
+    if (performance.now() > end) throw new Error(`not within 10 s: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, 5));
+  }
 }

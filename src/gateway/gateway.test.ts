@@ -6,7 +6,15 @@ import { describeService } from '../contract/describe.ts';
 import type { RawRequestForm } from '../contract/raw.ts';
 import { systemClock } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
-import { advance, bytesTo, fakeRegistry, type Handle, openTestGateway, stockDescriptor } from './fixture.test.ts';
+import {
+  advance,
+  bytesTo,
+  fakeRegistry,
+  type Handle,
+  openTestGateway,
+  stockDescriptor,
+  until,
+} from './fixture.test.ts';
 import type { Gateway, GatewayOptions } from './gateway.ts';
 import type { OutgoingCall } from './outgoing.ts';
 
@@ -292,7 +300,7 @@ test('a slow reader holds the stream back', async () => {
       );
       await new Promise(resolve => socket.once('readable', resolve));
       let before = -1;
-      while (before !== made) {
+      while (before !== made && made < 5000) {
         before = made;
         await new Promise(resolve => setTimeout(resolve, 50));
       }
@@ -353,7 +361,7 @@ test('when full, optional work is refused first and health still answers', async
     () => released,
     async (gateway, url) => {
       const waiting = Array.from({ length: 7 }, () => fetch(`${url}/stock/a`));
-      while (gateway.inflight < 7) await new Promise(resolve => setTimeout(resolve, 5));
+      await until('seven calls are open', () => gateway.inflight === 7);
       const optional = await fetch(`${url}/call/stock/extra`, { method: 'POST' });
       assert.equal(optional.status, 429);
       assert.ok(optional.headers.get('retry-after'));
@@ -376,7 +384,7 @@ test('bodies are bounded together: who is over is told to come back, and the roo
       assert.equal(declared.status, 429, 'alone it is over 90 % of all');
       assert.equal(gateway.bodyBytes, 0);
       const held = fetch(`${url}/call/stock/count`, body(600));
-      while (gateway.bodyBytes < 600) await new Promise(resolve => setTimeout(resolve, 5));
+      await until('the body is held', () => gateway.bodyBytes >= 600);
       const refused = await fetch(`${url}/call/stock/count`, body(400));
       assert.deepEqual([refused.status, refused.headers.get('retry-after')], [429, '1']);
       const problem = (await refused.json()) as Record<string, unknown>;
@@ -410,9 +418,8 @@ test('a client that goes away in the middle of its body gives its room back', ()
       const socket = connect(gateway.port, '127.0.0.1', () =>
         socket.write(`${head}content-length: 900\r\n\r\n${'x'.repeat(500)}`),
       );
-      const holds = async (bytes: number): Promise<void> => {
-        while (gateway.bodyBytes !== bytes) await new Promise(resolve => setTimeout(resolve, 5));
-      };
+      const holds = (bytes: number): Promise<void> =>
+        until(`${bytes} bytes are held`, () => gateway.bodyBytes === bytes);
       await holds(500);
       socket.destroy();
       await holds(0);
@@ -469,7 +476,7 @@ test('closing finishes what is under way, then takes nothing new', async () => {
   const { promise: released, resolve: release } = Promise.withResolvers<string>();
   const gateway = await openTestGateway(() => released, { registry: fakeRegistry([stockDescriptor]) });
   const under = fetch(`${gateway.url}/stock/a`);
-  while (gateway.inflight < 1) await new Promise(resolve => setTimeout(resolve, 5));
+  await until('the call is open', () => gateway.inflight === 1);
   const closed = gateway.close(5000);
   await assert.rejects(fetch(`${gateway.url}/stock/a`));
   release('done');
@@ -482,7 +489,7 @@ test('closing finishes what is under way, then takes nothing new', async () => {
 test('closing ends what does not finish in time', async () => {
   const gateway = await openTestGateway(() => new Promise(() => {}));
   const under = bytesTo(gateway.port, 'GET /stock/a HTTP/1.1\r\nhost: x\r\n\r\n');
-  while (gateway.inflight < 1) await new Promise(resolve => setTimeout(resolve, 5));
+  await until('the call is open', () => gateway.inflight === 1);
   await gateway.close(30);
   assert.equal(await under, '');
 });

@@ -16,13 +16,15 @@ export interface ReachEngineOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** Of a cluster: its settings were checked when the app was started, and each process does not ask again. Default: true. */
+  readonly trusted?: boolean;
 }
 
-/** A cluster's settings were checked when the app was started; each process does not ask again. @throws UNAVAILABLE, CONFIG (NATS only). */
+/** @throws UNAVAILABLE; of NATS also CONFIG, and UNSUPPORTED when it is not trusted. */
 export async function reachEngine(options: ReachEngineOptions): Promise<Engine> {
   if (isNatsAddress(options.address)) {
     const { openNatsEngine } = await import('./nats-engine.ts');
-    return openNatsEngine({ ...options, trusted: true });
+    return openNatsEngine({ trusted: true, ...options });
   }
   const { connectEngine } = await import('./remote-engine.ts');
   return connectEngine(options);

@@ -29,11 +29,20 @@ export const metricNames = {
   topicParked: 'tandem.event.parked',
   /** Gauge {topic, subscription, partition}: 1 while an entry that cannot be read holds a subscription up. */
   topicStopped: 'tandem.topic.stopped',
+  /** Gauge {service}: calls that wait for an instance with room. */
+  balanceWaiting: 'tandem.balance.waiting',
+  /** Gauge, ms {service, strategy}: how long the instance that each strategy would have picked is expected to take. */
+  balanceExpected: 'tandem.balance.expected',
+  /** Counter {service, instance, reason}: outliers that were left out for a while. */
+  ejected: 'tandem.balance.ejected',
 } as const;
 
 export const metricHelp: Readonly<Record<string, string>> = {
   [metricNames.call]: 'Whole calls as their callers see them, retries included.',
   [metricNames.picked]: 'Tries of calls, by the instance that they were sent to.',
+  [metricNames.balanceWaiting]: 'Calls that wait for an instance with room.',
+  [metricNames.balanceExpected]: 'How long the instance that each strategy would have picked is expected to take.',
+  [metricNames.ejected]: 'Instances that were left out for a while as outliers.',
   [metricNames.server]: 'Handling of calls at the instance, failed calls included.',
   [metricNames.serverErrors]: 'Calls that the instance answered with an error.',
   [metricNames.degraded]: 'Answers by a fallback, a cache or a lower level than asked.',

@@ -33,6 +33,11 @@ export function answerQuestion(
   return { found: 'nothing', answers: [], additionals: [] };
 }
 
+/** Ten for an ordinary instance, so that a slow one (1) still counts beside it; at most what 16 bits hold. */
+function srvWeight(weight: number, isWell: boolean): number {
+  return Math.min(65_535, Math.max(1, Math.round(weight * (isWell ? 10 : 1))));
+}
+
 /** Ready ones only; undefined when the service is not known. `gateway` is a name like that of a service. */
 function membersOf(
   registry: Pick<Registry, 'instances' | 'services' | 'members'>,
@@ -67,7 +72,7 @@ function records(
     }
     if (question.type === 'SRV' || question.type === 'ANY') {
       const target = `${beat.id}.${service}.${zone}`;
-      const weight = verdict === 'alive' ? 10 : 1;
+      const weight = srvWeight(beat.weight, verdict === 'alive');
       answers.push({
         type: 'SRV',
         name: question.name,

@@ -16,6 +16,7 @@ function member(index: number, ready = true): Member {
       service: 'stock',
       node: 'n',
       zone: 'z',
+      weight: 1,
       pid: 1,
       address: `tcp://127.0.0.1:${4000 + index}`,
       startedAt: 1,

@@ -64,6 +64,7 @@ function world(describe: (address: string) => Promise<Descriptor>) {
       service: 'stock',
       node: 'n',
       zone: 'z',
+      weight: 1,
       pid: 1,
       address: `memory://${id}`,
       descriptorHash,

@@ -72,6 +72,12 @@ export function openRegistry(options: RegistryOptions): Registry & Closable {
     const verdict = membership.member(id)?.verdict;
     if (before !== undefined && verdict !== before) logger.info('verdict', { member: id, from: before, to: verdict });
   };
+  const evidence = (id: string, take: () => boolean): void => {
+    const before = membership.member(id)?.verdict;
+    if (closed || !take()) return;
+    note(id, before);
+    changed();
+  };
   const look = (): void => {
     const before = membership.members().map(member => [member.beat.id, member.verdict] as const);
     if (!membership.look(clock.monotonic())) return;
@@ -102,9 +108,8 @@ export function openRegistry(options: RegistryOptions): Registry & Closable {
       return () => listeners.delete(listener);
     },
     until: (found, what, deadline) => until(registry, found, what, deadline, clock, () => closed),
-    reportBroken(id) {
-      if (membership.broken(id, clock.monotonic())) changed();
-    },
+    reportBroken: id => evidence(id, () => membership.broken(id, clock.monotonic())),
+    reportRefused: id => evidence(id, () => membership.refused(id, clock.monotonic())),
     close() {
       if (closed) return;
       closed = true;

@@ -29,6 +29,8 @@ export interface Registry {
   onChange(listener: () => void): () => void;
   /** Resolves when `found` holds, or throws UNAVAILABLE at the deadline (monotonic ms). */
   until(found: (registry: Registry) => boolean, what: string, deadline: number): Promise<void>;
-  /** Evidence from a link: a connection to this member was refused or broke. */
+  /** Evidence from a link: a connection to this member broke, or could not be made. */
   reportBroken(id: string): void;
+  /** The machine of this member says that nobody listens at its address: it is dead, unless it is heard all the same. */
+  reportRefused(id: string): void;
 }

@@ -9,7 +9,7 @@ import { hash } from 'node:crypto';
 import type { Clock } from '../core/clock.ts';
 import type { Engine } from '../log/engine.ts';
 import { readNote } from '../log/restore-note.ts';
-import type { Head } from './store.ts';
+import type { Head, Renewal } from './store.ts';
 
 /** Where a log is kept: the last restore into its engine, and the engine's own word for it. */
 export async function mediumOf(engine: Engine, log: string, clock: Clock, timeoutMs: number): Promise<string> {
@@ -35,7 +35,6 @@ export function isSameMedium(known: string | undefined, now: string): boolean {
   return known === undefined || known === now || known === restoreAlone(now);
 }
 
-export type Renewal = readonly [position: number, id: string];
 type Identity = Pick<Head, 'incarnation' | 'renewals'>;
 
 /** More than this in one log's life, and what was seen under the oldest names counts as gone. */

@@ -15,7 +15,8 @@ export function nextHead(
   hash: string,
   hashPosition: number,
 ): { writes: Write[]; head: Omit<Head, 'digest'> } {
-  let { position, incarnation, epoch, writer, heir, time, ancestors, sealedAt, sealed, medium, renewals } = head;
+  let { position, incarnation, epoch, writer, heir, time, ancestors, sealedAt, sealed, medium, renewals, emittedAt } =
+    head;
   const writes: Write[] = [];
   for (const { position: at, entry } of batch) {
     position = at;
@@ -26,11 +27,13 @@ export function nextHead(
       incarnation = entry.genesis.incarnation;
       medium = undefined;
       renewals = undefined;
+      emittedAt = 0;
       if (predecessor) {
         ancestors = [predecessor.label, ...predecessor.ancestors];
         sealedAt = predecessor.position;
       }
     }
+    if (entry.emitted.length > 0) emittedAt = at;
     if (entry.seal) sealed = entry.seal.incarnations;
     if (entry.claims) {
       epoch = entry.epoch;
@@ -48,6 +51,7 @@ export function nextHead(
     ...(renewals ? { renewals } : {}),
     ...(ancestors ? { ancestors, sealedAt } : {}),
     ...(sealed ? { sealed } : {}),
+    ...(emittedAt === undefined ? {} : { emittedAt }),
   };
   return { writes, head: { ...next, ...more } };
 }

@@ -31,7 +31,7 @@ const nothing: Omit<LogEntry, 'epoch' | 'time'> = { parent: '', author: '', writ
 
 /** Errors after which trying again cannot help. */
 const fatal = new Set(['LOG_LOST', 'CONFIG', 'CORRUPT', 'UNSUPPORTED']);
-const readBytes = 1_048_576;
+const readBytes = 262_144; // and applied at once: calls that wait meanwhile feel it
 /** Between two reads of an engine whose replicas lag. */
 const rereadMs = 5;
 /** Longest pause between two tries of a store that takes no changes. */

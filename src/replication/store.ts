@@ -3,7 +3,6 @@
  * position, chain hash and digest together or not at all; nothing is synced, because everything can be rebuilt.
  */
 import { TandemError } from '../core/errors.ts';
-import type { Renewal } from './incarnation.ts';
 
 /** A store could not take a change and is as it was. Worth trying again: what it lacks, mostly room on its disk, may come back. */
 export class StoreError extends TandemError {
@@ -14,6 +13,9 @@ export class StoreError extends TandemError {
 
 export type Write = readonly [table: string, key: string, value: Uint8Array | undefined];
 export type Row = readonly [table: string, key: string, value: Uint8Array];
+
+/** From this position on the log has another identity (incarnation.ts). */
+export type Renewal = readonly [position: number, id: string];
 
 /** What a replica is, apart from its rows. Plain data; stored with each commit and in snapshots. */
 export interface Head {
@@ -40,6 +42,8 @@ export interface Head {
   readonly ancestors?: readonly string[] | undefined;
   /** Where the newest of them was sealed. */
   readonly sealedAt?: number | undefined;
+  /** The last entry that emitted events; 0 for none. Undefined when this copy began before that was kept, and nothing was emitted since. */
+  readonly emittedAt?: number | undefined;
   /** While this copy begins as one of another partition: its number, whose log all else here is about. */
   readonly of?: number | undefined;
   /** Order-free sum of the hashes of all rows. */

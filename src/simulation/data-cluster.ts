@@ -71,6 +71,8 @@ export interface DataCluster {
   ): Promise<{ value: R; session: SessionForm | undefined }>;
   /** Nothing passes between two slots (calls, beats) until healed. */
   cut(a: string, b: string): void;
+  /** A connection from one slot to the other is refused, though the process there lives: what stands between them lies. */
+  accuse(observer: string, accused: string): void;
   heal(): void;
   states(): ReplicaState[];
 }
@@ -83,6 +85,11 @@ interface Living extends DataNode {
   alive: boolean;
   draining: boolean;
   readonly heard: Map<string, { beat: Beat; at: number; ahead: number }>;
+  /** Links that it keeps, by id of the process. */
+  readonly watched: Set<string>;
+  /** Ids of processes whose machine refused a link, until they are heard again: those beat in spite of it, and are believed from then on. */
+  readonly refused: Set<string>;
+  readonly outlived: Set<string>;
   readonly listeners: Set<() => void>;
 }
 
@@ -147,7 +154,7 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
         beat,
         since: at,
         clockAheadMs: ahead,
-        verdict: own.monotonic() - at > deadMs ? ('dead' as const) : ('alive' as const),
+        verdict: own.monotonic() - at > deadMs || node.refused.has(beat.id) ? ('dead' as const) : ('alive' as const),
       }));
     const unasked = (): never => {
       throw new Error('not part of this cluster');
@@ -169,6 +176,7 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
       },
       until: unasked,
       reportBroken: () => {},
+      reportRefused: () => {},
     };
     const caller = {
       send: (member: Member, method: string, body: unknown, send: SendOptions): Promise<Reply> =>
@@ -178,6 +186,10 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
           send.deadline,
           async to => to.keyspace.answer(incoming(method, body, send)) as Promise<Reply>,
         ),
+      watch: ({ beat: { id } }: Member): void => {
+        node.watched.add(id);
+        if (![...nodes.values()].some(other => other.id === id && other.alive)) refuse(node, id);
+      },
     };
     const node: { -readonly [K in keyof Living]: Living[K] } = {
       slot,
@@ -186,6 +198,9 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
       engine,
       stores,
       heard,
+      watched: new Set(),
+      refused: new Set(),
+      outlived: new Set(),
       listeners,
       alive: true,
       draining: false,
@@ -193,6 +208,7 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
       kill: () => {
         node.alive = false;
         own.kill();
+        for (const other of nodes.values()) if (other.alive && other.watched.has(id)) refuse(other, id);
       },
       stop: async () => {
         node.draining = true;
@@ -230,6 +246,16 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
     return node;
   };
 
+  /** Its link to the process broke, and was refused when it was made anew. */
+  const refuse = (observer: Living, id: string): void => {
+    const slotOfId = id.slice(0, id.lastIndexOf('-'));
+    if (isCut(observer.slot, slotOfId) || observer.outlived.has(id) || observer.refused.has(id)) return;
+    observer.clock.after(1, () => {
+      observer.refused.add(id);
+      for (const listener of observer.listeners) listener();
+    });
+  };
+
   const beat = (from: Living): void => {
     const said = { id: from.id, role: 'instance', service, ready: true, draining: from.draining, zone: '' } as Beat;
     const entryFormat = options.entryFormat?.(from.slot) ?? entryFormatRead;
@@ -237,6 +263,7 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
     for (const to of nodes.values()) {
       if (!to.alive || (to !== from && isCut(from.slot, to.slot))) continue;
       to.clock.after(random.next() * 3, () => {
+        if (to.refused.delete(from.id)) to.outlived.add(from.id);
         to.heard.set(from.id, { beat: now, at: to.clock.monotonic(), ahead: now.sentAt - to.clock.now() });
         for (const listener of to.listeners) listener();
       });
@@ -266,6 +293,10 @@ export function dataCluster(options: DataClusterOptions): DataCluster {
     start,
     call: (via, call, work) => travel({ slot: 'client', clock }, via.id, call.deadline, to => run(to, call, work, 0)),
     cut: (a, b) => void cuts.add(`${a} ${b}`),
+    accuse: (observer, accused) => {
+      const [a, b] = [nodes.get(observer), nodes.get(accused)];
+      if (a?.alive && b) refuse(a, b.id);
+    },
     heal: () => cuts.clear(),
     states: () =>
       [...nodes.values()].flatMap(node =>

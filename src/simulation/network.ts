@@ -39,8 +39,11 @@ export interface Host {
 export interface Network {
   /** A process on the network; of a name whose process crashed, the next life. */
   host(name: string): Host;
-  /** Nothing passes between the two, in both directions or only from `a` to `b`, until healed. `'*'` stands for everyone else. */
-  cut(a: string, b: string, options?: { readonly oneWay?: boolean }): void;
+  /**
+   * Nothing passes between the two, in both directions or only from `a` to `b`, until healed. `'*'` stands for everyone else.
+   * With `refuses` (as a firewall that rejects) connections between the two break, and new ones are refused at once.
+   */
+  cut(a: string, b: string, options?: { readonly oneWay?: boolean; readonly refuses?: boolean }): void;
   /** Ends one cut, or all. What waited goes on. */
   heal(a?: string, b?: string): void;
   /** Breaks the connections between the two now, with everything under way. */
@@ -61,12 +64,14 @@ export function simulatedNetwork(options: NetworkOptions): Network {
   let breakChance = options.breakChance ?? 0;
   const lives = new Map<string, Life>();
   const cuts = new Set<string>();
+  const refusals = new Set<string>();
   const open = new Set<Ends>();
   const paused = new Set<string>();
   let names = 0;
 
-  const isCut = (from: string, to: string): boolean =>
-    cuts.has(`${from} ${to}`) || (from !== to && (cuts.has(`${from} *`) || cuts.has(`* ${to}`)));
+  const covers = (pairs: ReadonlySet<string>, from: string, to: string): boolean =>
+    pairs.has(`${from} ${to}`) || (from !== to && (pairs.has(`${from} *`) || pairs.has(`* ${to}`)));
+  const isCut = (from: string, to: string): boolean => covers(cuts, from, to);
   const delayMs = (): number => {
     const base = delayMsMin + random.next() * (delayMsMax - delayMsMin);
     return slowChance > 0 && random.next() < slowChance ? base * (10 + random.below(90)) : base;
@@ -75,6 +80,9 @@ export function simulatedNetwork(options: NetworkOptions): Network {
     for (const ends of [...open]) ends.kick();
   };
   const drop = (ends: Ends): void => void open.delete(ends);
+  const breakConnections = (a: string, b: string): void => {
+    for (const ends of [...open]) if (ends.between(a, b)) ends.break();
+  };
 
   const connect = (life: Life, address: string): SimulatedConnection => {
     const { host: to, full } = parse(address);
@@ -89,7 +97,7 @@ export function simulatedNetwork(options: NetworkOptions): Network {
       blocked: (a, b) => isCut(a, b),
       held: name => paused.has(name),
       cutTimeoutMs,
-      accept: () => lives.get(to)?.listeners.get(full),
+      accept: () => (covers(refusals, life.name, to) ? undefined : lives.get(to)?.listeners.get(full)),
       onEnd: drop,
     });
     open.add(ends);
@@ -138,22 +146,24 @@ export function simulatedNetwork(options: NetworkOptions): Network {
       lives.set(name, life);
       return life;
     },
-    cut(a, b, { oneWay = false } = {}) {
-      cuts.add(`${a} ${b}`);
-      if (!oneWay) cuts.add(`${b} ${a}`);
+    cut(a, b, { oneWay = false, refuses = false } = {}) {
+      const pairs = refuses ? refusals : cuts;
+      pairs.add(`${a} ${b}`);
+      if (!oneWay) pairs.add(`${b} ${a}`);
+      if (refuses) breakConnections(a, b);
       kick();
     },
     heal(a, b) {
-      if (a === undefined || b === undefined) cuts.clear();
-      else {
-        cuts.delete(`${a} ${b}`);
-        cuts.delete(`${b} ${a}`);
+      for (const pairs of [cuts, refusals]) {
+        if (a === undefined || b === undefined) pairs.clear();
+        else {
+          pairs.delete(`${a} ${b}`);
+          pairs.delete(`${b} ${a}`);
+        }
       }
       kick();
     },
-    breakConnections(a, b) {
-      for (const ends of [...open]) if (ends.between(a, b)) ends.break();
-    },
+    breakConnections,
     setBreakChance(chance) {
       breakChance = chance;
     },

@@ -2,7 +2,7 @@
  * One simulated connection: two ends and, for each direction, the chunks under way. Everything that an end hears comes
  * from a timer of the clock, never from inside the call that caused it, as with a socket.
  */
-import type { Connection } from '../communication/transport.ts';
+import { type Connection, refusal } from '../communication/transport.ts';
 import type { Clock, Timer } from '../core/clock.ts';
 import type { Random } from '../core/random.ts';
 
@@ -258,7 +258,7 @@ export class SimulatedConnection implements Connection {
     if (!accept) {
       this.#other.isEnded = true;
       this.onGone();
-      this.#finish(new Error(`connection refused: nobody listens on ${this.peer}`));
+      this.#finish(refusal(this.peer));
       return;
     }
     this.#accepted = true;

@@ -64,10 +64,11 @@ export interface TestApp extends Calls, AsyncDisposable {
   start(service: Service | string, index?: number): Promise<void>;
   /**
    * Nothing passes between the two until healed. Names: `inventory-1` (the first instance), `engine`, `client` (the test's
-   * own calls), `*` for everyone else.
+   * own calls), `*` for everyone else. With `refuses` connections between the two end, and new ones are refused, as by a
+   * firewall that rejects: it looks as if the other process were dead.
    * @throws NOT_FOUND with near names.
    */
-  cut(a: string, b: string): void;
+  cut(a: string, b: string, options?: { readonly refuses?: boolean }): void;
   /** Ends all cuts. */
   heal(): void;
   /** Ends the one cut that was made with these two names. */
@@ -313,6 +314,7 @@ class SimulatedApp implements TestApp {
       records: this.#records,
       transports: [network.transport],
       node: process,
+      weight: 1,
       zone: 'test',
       environment: {},
     };
@@ -372,9 +374,9 @@ class SimulatedApp implements TestApp {
     await this.#start(running);
   }
 
-  cut(a: string, b: string): void {
+  cut(a: string, b: string, options: { readonly refuses?: boolean } = {}): void {
     this.#checkPlaces([a, b]);
-    this.#network.cut(a, b);
+    this.#network.cut(a, b, options);
   }
   heal(a?: string, b?: string): void {
     if ((a === undefined) !== (b === undefined))

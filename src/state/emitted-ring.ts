@@ -92,6 +92,9 @@ export class EmittedRing {
     if (next >= this.#from && next <= this.#to) {
       return { through: this.#to, events: this.#events.filter(event => event.position >= next) };
     }
+    // A new writer's relay begins where the last one's stored position was, which may be long ago.
+    const { emittedAt, position } = this.#replica.head;
+    if (emittedAt !== undefined && emittedAt < next) return { through: position, events: [] };
     return this.#fromLog(next, 1);
   }
 

@@ -21,9 +21,12 @@ import type { PartitionMap } from '../partitioning/partition-map.ts';
 import type { ReplicaStore } from '../replication/store.ts';
 import type { ScheduleDefinition } from './schedules.ts';
 
-/** One direct try at one member: what this room needs of the caller. */
+/** What this room needs of the caller. */
 export interface Sender {
+  /** One direct try at one member. */
   send(member: Member, method: string, body: unknown, options: SendOptions): Promise<Reply>;
+  /** Keeps a link to it, so that the registry hears of its death at once. */
+  watch(member: Member): void;
 }
 
 export interface KeyspaceOptions {

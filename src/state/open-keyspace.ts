@@ -9,7 +9,6 @@ import type { Incoming, Reply } from '../core/channel.ts';
 import { every, sleep, type Timer } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { CallMeta } from '../core/meta.ts';
-import { backoffMs } from '../core/random.ts';
 import type { PartitionBeat } from '../failure-detection/beat.ts';
 import {
   heirsOf,
@@ -41,12 +40,10 @@ import { Routing } from './routing.ts';
 import { CallScope } from './scope.ts';
 import { stateDefaults } from './state-defaults.ts';
 import { dropRows, type StoredTables, storedTables, tellUndeclared } from './stored-tables.ts';
-import { isClockOff, isReadyReplica, succession } from './succession.ts';
+import { isReadyReplica } from './succession.ts';
 import { expiryOf, type RowCodec, TableCodec } from './table-codec.ts';
+import { Takeover } from './takeover.ts';
 import { notInTime } from './task-errors.ts';
-
-const claimPauseMsMax = 2000;
-const claimsForgottenMs = 10_000;
 
 type WritingListener = (partition: number, writing: boolean) => void;
 
@@ -66,13 +63,13 @@ class OpenKeyspace implements Keyspace {
   /** By partition: opening one again waits for the former replica's end, so that two never share a store. */
   readonly #closing = new Map<number, Promise<void>>();
   readonly #roster: Roster;
+  readonly #takeover: Takeover;
   readonly #large: LargeEntries;
   readonly #remote: RemoteReads;
   readonly #listeners = new Set<WritingListener>();
   readonly isHandingOver = (partition: number): boolean => this.#held.get(partition)?.isHandingOver() ?? false;
   readonly #ticks: Timer;
   readonly #unsubscribe: () => void;
-  readonly #listeningSince: number;
   readonly #catalog: Catalog;
   readonly #divider: Divider;
   readonly #holders: Holders;
@@ -81,10 +78,10 @@ class OpenKeyspace implements Keyspace {
   #living: readonly number[];
   #looking: Promise<void> | undefined;
   #lookAgain = false;
+  #lookDue = false;
   /** Partitions placed here by the last look. */
   #placed: readonly number[] = [];
   #openFailure: unknown;
-  #clockOff = false;
   #draining = false;
   #closed = false;
 
@@ -103,7 +100,7 @@ class OpenKeyspace implements Keyspace {
     this.#divider = new Divider({ ...parts, large: this.#large, drop: partition => this.#drop(partition) });
     this.#codecs = new Map(Object.entries(options.tables).map(([name, table]) => [name, new TableCodec(name, table)]));
     this.#roster = new Roster(registry, service, instance, clock, this.#settings.placementGraceMs);
-    this.#listeningSince = clock.monotonic();
+    this.#takeover = new Takeover({ ...options, settings: this.#settings });
     this.#remote = new RemoteReads({
       caller,
       holders: partition => this.#routing.near(partition),
@@ -111,22 +108,27 @@ class OpenKeyspace implements Keyspace {
       clock,
       random,
     });
-    this.#ticks = every(clock, this.#settings.tickMs, () => this.look());
-    this.#unsubscribe = registry.onChange(() => void this.look());
+    this.#ticks = every(clock, this.#settings.tickMs, () => {
+      this.#housekeep();
+      return this.look();
+    });
+    this.#unsubscribe = registry.onChange(() => this.#lookSoon());
   }
 
   /** One look at placement and succession; a look asked for meanwhile follows at once. */
   look(): Promise<void> {
     if (this.#closed) return Promise.resolve();
+    try {
+      this.#tend();
+    } catch (thrown) {
+      this.#failed(thrown);
+    }
     if (this.#looking) {
       this.#lookAgain = true;
       return this.#looking;
     }
     this.#looking = this.#place()
-      .catch(thrown => {
-        this.#openFailure = thrown;
-        this.#options.logger.warn('placing partitions failed', { message: TandemError.from(thrown).message });
-      })
+      .catch(thrown => this.#failed(thrown))
       .finally(() => {
         this.#looking = undefined;
         if (this.#lookAgain && !this.#closed) {
@@ -137,57 +139,79 @@ class OpenKeyspace implements Keyspace {
     return this.#looking;
   }
 
+  /** One look for all that this turn brings: a death changes the writers of many partitions at once. */
+  #lookSoon(): void {
+    if (this.#lookDue) return;
+    this.#lookDue = true;
+    this.#options.clock.defer(() => {
+      this.#lookDue = false;
+      void this.look();
+    });
+  }
+
+  #failed(thrown: unknown): void {
+    this.#openFailure = thrown;
+    this.#options.logger.warn('placing partitions failed', { message: TandemError.from(thrown).message });
+  }
+
+  /** What is held here: who writes it, and whether it stays. Never waits, for partitions being opened least of all. */
+  #tend(): void {
+    if (this.#draining || !this.#catalog.known) return;
+    this.#takeover.checkClock();
+    this.#takeover.watchWriters(this.#held.values());
+    const ids = this.#roster.ids();
+    const joined = ids.join();
+    for (const number of this.#living) {
+      const partition = this.#held.get(number);
+      if (!partition) continue;
+      const ranked = this.#roster.ranking(number, ids, joined);
+      const placed = this.#isPlaced(ranked);
+      partition.leavingFrom = placed ? undefined : (partition.leavingFrom ?? partition.replica.head.position);
+      this.#takeover.succeed(partition, ranked);
+      if (!placed) this.#leave(partition);
+    }
+  }
+
+  /** What can wait for the next tick. */
+  #housekeep(): void {
+    if (this.#draining || this.#closed || !this.#catalog.known) return;
+    try {
+      for (const partition of this.#held.values()) {
+        partition.show();
+        partition.housekeep();
+      }
+    } catch (thrown) {
+      this.#failed(thrown);
+    }
+  }
+
+  /** Opens what belongs here. */
   async #place(): Promise<void> {
     if (this.#draining) return;
-    const { instance } = this.#options;
     if (!this.#catalog.known) {
       await this.#catalog.open();
       this.#mapChanged();
       if (this.#draining || this.#closed) return;
     }
-    this.#checkClock();
     const ids = this.#roster.ids();
     const joined = ids.join();
-    const opening: Promise<void>[] = [];
-    const all: number[] = [];
-    for (const number of this.#living) {
-      const ranked = this.#roster.ranking(number, ids, joined);
-      const placed = ranked.slice(0, this.#options.replicas).includes(instance);
-      if (placed) all.push(number);
-      const partition = this.#held.get(number);
-      if (partition) {
-        partition.leavingFrom = placed ? undefined : (partition.leavingFrom ?? partition.replica.head.position);
-        partition.show();
-        this.#succeed(partition, ranked);
-        if (!placed) this.#leave(partition);
-      } else if (placed) opening.push(this.#open(number));
-    }
+    const placed = this.#living.filter(number => this.#isPlaced(this.#roster.ranking(number, ids, joined)));
+    const opening = placed.filter(number => !this.#held.has(number)).map(number => this.#open(number));
     for (const number of this.#divider.look()) opening.push(this.#open(number));
-    this.#placed = all;
+    this.#placed = placed;
     // All are awaited, so that no later look opens what is still opening.
     const failed = (await Promise.allSettled(opening)).find(({ status }) => status === 'rejected');
     if (failed?.status === 'rejected') throw failed.reason;
     this.#openFailure = undefined;
   }
 
+  #isPlaced(ranked: readonly string[]): boolean {
+    return ranked.slice(0, this.#options.replicas).includes(this.#options.instance);
+  }
+
   #mapChanged(): void {
     this.#living = livingNumbers(this.#catalog.map);
     void this.look();
-  }
-
-  /** Against the clocks of all processes that live, of whatever role. */
-  #checkClock(): void {
-    const { registry, instance, logger } = this.#options;
-    const others = registry.members().filter(({ beat, verdict }) => beat.id !== instance && verdict === 'alive');
-    const ahead = others.map(({ clockAheadMs }) => clockAheadMs);
-    const off = isClockOff(ahead);
-    if (off && !this.#clockOff) {
-      const median = ahead.sort((a, b) => a - b)[ahead.length >> 1];
-      logger.error('the clock of this machine is off: this instance does not become a writer; set its time', {
-        median,
-      });
-    }
-    this.#clockOff = off;
   }
 
   async #open(number: number): Promise<void> {
@@ -211,7 +235,7 @@ class OpenKeyspace implements Keyspace {
       followers: () => this.#holders.lines(number).map(line => line.position),
       heir: () => this.#holders.ready(number)[0]?.beat.id ?? '',
       askWriter: deadline => this.#askWriter(number, deadline),
-      onEpoch: () => void this.look(),
+      onEpoch: () => this.#lookSoon(),
       onBegun: () => origin && this.#catalog.sealed(origin.partition),
       onSealed: () => this.#catalog.sealed(number),
       onSnapshot: async () => {
@@ -222,41 +246,6 @@ class OpenKeyspace implements Keyspace {
       },
     });
     this.#held.set(number, partition);
-  }
-
-  /** Rule 7: take over, stay, or hand on to a better-ranked replica after a grace. */
-  #succeed(partition: Partition, ranked: readonly string[]): void {
-    if (!partition.replica.ready) return;
-    const { instance, registry, clock, engine } = this.#options;
-    const now = clock.monotonic();
-    const leaving = partition.leavingFrom !== undefined;
-    const step = succession({
-      self: instance,
-      head: partition.replica.head,
-      partition: partition.number,
-      ranked: leaving ? ranked.filter(id => id !== instance) : ranked,
-      member: id => registry.member(id),
-      listeningMs: now - this.#listeningSince,
-      unheardGraceMs: this.#settings.unheardGraceMs,
-      connected: engine.bus.connected,
-      clockOff: this.#clockOff,
-    });
-    if (step.kind === 'claim' && !leaving) this.#claim(partition, now);
-    if (step.kind !== 'better') partition.betterSince = undefined;
-    else {
-      partition.betterSince ??= now;
-      if (now - partition.betterSince >= this.#settings.resignGraceMs) partition.pipeline.resign(step.member);
-    }
-    partition.housekeep();
-  }
-
-  /** Two that do not hear each other would claim in turns: each waits longer after each claim that did not last. */
-  #claim(partition: Partition, now: number): void {
-    const { random } = this.#options;
-    if (now < partition.claimAgainAt) return;
-    partition.claims = now - partition.claimAgainAt > claimsForgottenMs ? 0 : partition.claims + 1;
-    partition.claimAgainAt = now + this.#settings.tickMs + backoffMs(random, partition.claims, 50, claimPauseMsMax);
-    partition.pipeline.claim();
   }
 
   /** Rule 8: data goes only when enough others have it, and never while this instance writes it. */

@@ -89,6 +89,7 @@ export class Partition {
   #relayed: number | undefined;
   #onRelayed: (() => void) | undefined;
   #isBegun = false;
+  #isClosing = false;
   /** Since when a better-ranked replica is ready (monotonic ms). */
   betterSince: number | undefined;
   /** Where this replica was when it was no longer placed here; undefined while it is. */
@@ -368,6 +369,7 @@ export class Partition {
   }
 
   async close(): Promise<void> {
+    this.#isClosing = true;
     this.pipeline.close(new TandemError('CLOSED', 'this instance is stopping'));
     await this.#snapshotting;
     const closed = this.replica.close();
@@ -402,7 +404,8 @@ export class Partition {
   }
 
   #setWriting(writing: boolean): void {
-    if (writing === this.#writing) return;
+    // What lands while it closes makes it no writer: nobody holds it any more.
+    if (writing === this.#writing || (writing && this.#isClosing)) return;
     this.#writing = writing;
     this.betterSince = undefined;
     this.#c.onWriting(writing);

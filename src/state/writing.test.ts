@@ -253,6 +253,31 @@ async function events(node: Awaited<ReturnType<Rig['start']>>[0], from: number):
   return seen;
 }
 
+test('where nothing was emitted a new writer does not read the log again to find that out', async () => {
+  const world = rig();
+  const [x] = await world.start('x');
+  for (let n = 0; n < 20; n++) await world.clock.complete(world.transact(x!, increment));
+  const [before] = await world.start('y');
+  before!.kill();
+  const [y] = await world.start('y'); // knows its rows, and nothing else
+  let reads = 0;
+  world.hooks.set('y', log => ({
+    read: (...args) => {
+      reads++;
+      return log.read(...args);
+    },
+  }));
+  assert.deepEqual(await world.clock.complete(() => events(y!, 1)), []);
+  assert.equal(reads, 0);
+  await world.clock.complete(world.transact(x!, tx => tx.emit(sold, { key: 'a' })));
+  await world.clock.complete(world.transact(x!, increment));
+  await world.clock.advance(100);
+  y!.kill();
+  const [z] = await world.start('y');
+  assert.equal((await world.clock.complete(() => events(z!, 1))).length, 1);
+  assert.ok(reads > 0);
+});
+
 test('a writer that drains finishes what it took on, names its heir, and refuses what comes later as moved', async () => {
   const world = rig();
   const [x, y] = await world.start('x', 'y');
