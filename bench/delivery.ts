@@ -65,7 +65,7 @@ async function measured(
 const tandem = (load: number): Promise<Figures> =>
   withApp(['receiver'], async ({ caller, engine, host }) => {
     const { clock, random } = host;
-    const publisher = new Publisher({ log: engine.log, source: 'bench', clock, random });
+    const publisher = new Publisher({ engine, source: 'bench', clock, random });
     const { sent } = await import('./services.ts');
     const publish = (event: NewEvent): Promise<void> =>
       publisher.publish(sent, event, clock.monotonic() + 10_000, undefined);

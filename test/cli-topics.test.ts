@@ -37,7 +37,11 @@ test('a published event takes effect; one that is given up is shown, and redrive
   );
   assert.match(
     await plain(0, 'topic', 'dead', 'stock.arrive'),
-    /C {2}INTERNAL after 2 tries: the gate is shut[\s\S]*1 dead/,
+    /C {2}INTERNAL after 2 tries: the gate is shut {2}trace [0-9a-f]{32}\n[\s\S]*1 dead/,
+  );
+  assert.match(
+    await plain(1, 'doctor'),
+    /✗ subscription stock\.arrive: 1 dead letter: .*tandem topic redrive stock\.arrive sends them again/,
   );
   assert.match(await plain(1, 'topic', 'dead', 'stock.arriv'), /known: stock\.arrive/);
 
@@ -63,6 +67,9 @@ test('a parked key waits until it is redriven or discarded, and a replay brings 
     await plain(0, 'topic', 'parked', 'stock.move'),
     /M {2}2 events {2}INTERNAL: the gate is shut\n1 parked/,
   );
+  const advice = /1 key parked with 2 events: tandem topic parked stock\.move says why; then redrive, or discard/;
+  assert.match(await plain(1, 'doctor'), advice);
+  assert.match(await plain(0, 'topic', 'show', 'stock.moved'), advice);
   rmSync(gateShut);
   assert.match(await plain(0, 'topic', 'redrive', 'stock.move'), /Sent 1 event/);
   await until('the key to have gone on in order', async () => (await stockOf('M')) === 123);

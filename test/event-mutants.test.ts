@@ -8,19 +8,22 @@ import { count, openCluster, seen } from '../src/events/fixture.test.ts';
 import type { Engine, Log } from '../src/log/engine.ts';
 import type { Keyspace, SystemPart } from '../src/state/keyspace.ts';
 import { type EventsMutant, simulateEvents } from './simulate-events.ts';
+import { simulateParking, simulateReplay } from './simulate-groups.ts';
 import { simulateSchedules } from './simulate-schedules.ts';
 import { withStore } from './with-store.ts';
 
 const seeds = 12;
 
-async function caught(mutant: EventsMutant): Promise<void> {
+type Simulation = (seed: number, mutant: EventsMutant) => Promise<readonly string[]>;
+
+async function caught(
+  mutant: EventsMutant,
+  simulate: Simulation = async (seed, given) => (await simulateEvents(seed, given)).wrong,
+): Promise<void> {
   const { under, ...kept } = mutant;
   assert(under);
-  assert.deepEqual((await simulateEvents(0, kept)).wrong, []);
-  for (let seed = 0; seed < seeds; seed++) {
-    const { wrong } = await simulateEvents(seed, mutant);
-    if (wrong.length > 0) return;
-  }
+  assert.deepEqual(await simulate(0, kept), []);
+  for (let seed = 0; seed < seeds; seed++) if ((await simulate(seed, mutant)).length > 0) return;
   assert.fail(`none of ${seeds} seeds shows it`);
 }
 
@@ -104,6 +107,60 @@ test('giving up on an event outside of a transaction of its own id is caught', (
       })),
     }),
   }));
+
+test('putting an event behind those of its parked key outside of a transaction of its own id is caught', () =>
+  caught(
+    {
+      under: (engine, keyspace) => ({
+        engine,
+        keyspace: withSystem(keyspace, part => ({
+          transact: (request, body, options) => part.transact(request?.delivery ? undefined : request, body, options),
+        })),
+      }),
+    },
+    simulateParking,
+  ));
+
+test('handling what comes behind a parked event at once is caught', () =>
+  caught(
+    {
+      under: (engine, keyspace) => ({
+        engine,
+        keyspace: withSystem(keyspace, part => ({
+          get: (table, key) => (table === '$parked' && !isResuming() ? undefined : part.get(table, key)),
+        })),
+      }),
+    },
+    simulateParking,
+  ));
+
+/** Only those who deliver for the first time are blind. */
+function isResuming(): boolean {
+  return new Error().stack?.includes('resuming.ts') ?? false;
+}
+
+test('a replay under the generation of before is caught', () =>
+  caught(
+    {
+      under: (engine, keyspace) => ({
+        engine,
+        keyspace: withSystem(keyspace, part => ({
+          transact: (request, body, options) =>
+            part.transact(
+              request,
+              tx =>
+                body({
+                  ...tx,
+                  put: (table, key, value) =>
+                    tx.put(table, key, table === '$cursor' ? { ...(value as object), generation: 1 } : value),
+                }),
+              options,
+            ),
+        })),
+      }),
+    },
+    simulateReplay,
+  ));
 
 test('a schedule that runs a due time again after a takeover is caught', async () => {
   const seen: string[] = [];

@@ -5,7 +5,7 @@
  */
 import { type DeadLetter, readDeadLetters } from '../src/events/dead-letters.ts';
 import type { Delivery } from '../src/events/events.ts';
-import { book, count, openCluster, seen, service } from '../src/events/fixture.test.ts';
+import { book, type Cluster, count, openCluster, seen, service } from '../src/events/fixture.test.ts';
 import type { Engine } from '../src/log/engine.ts';
 import { auditEffects } from '../src/simulation/accounting.ts';
 import type { Keyspace } from '../src/state/keyspace.ts';
@@ -42,46 +42,8 @@ export async function simulateEvents(seed: number, mutant: EventsMutant = {}): P
     settings: { snapshotEntries: mutant.snapshotEntries ?? 30 },
     ...(mutant.under && { under: mutant.under }),
   });
-  const { clock, random, model } = cluster;
-  const lives = new Map<string, number>();
-  const open = async (slot: string): Promise<void> => {
-    const life = (lives.get(slot) ?? 0) + 1;
-    lives.set(slot, life);
-    await cluster.open(`${slot}-${life}`);
-  };
-  await open('ledger-1');
-  await open('ledger-2');
-  await clock.advance(2000);
-
-  let sent = false;
-  const sending = Promise.all(
-    keys.map(async id => {
-      for (let n = 1; n <= events; n++) {
-        await cluster.emit({ id, n });
-        await new Promise<void>(resolve => clock.after(random.below(pauseMs), resolve));
-      }
-    }),
-  ).then(() => {
-    sent = true;
-  });
-  for (let blows = 0; blows < 3; blows++) {
-    await clock.advance(200 + random.below(800));
-    const slot = `ledger-${1 + random.below(2)}`;
-    const id = `${slot}-${lives.get(slot)}`;
-    if (random.next() < 0.7) cluster.kill(id);
-    else {
-      let closed = false;
-      void cluster.close(id).then(() => {
-        closed = true;
-      });
-      await cluster.until(() => closed);
-    }
-    await clock.advance(random.below(1500));
-    await open(slot);
-  }
-  await cluster.until(() => sent, 120_000);
-  await sending;
-  model.setLostAnswerChance(0);
+  const { clock, random } = cluster;
+  await sendUnderFaults(cluster, keys, 1, events);
 
   const expected = keys.flatMap(key => Array.from({ length: events }, (_, i) => `${key} ${i + 1}`));
   const poisoned = (id: string): boolean => Number(id.split(' ')[1]) % 7 === 3;
@@ -91,7 +53,8 @@ export async function simulateEvents(seed: number, mutant: EventsMutant = {}): P
     const rows = await Promise.all(keys.map(key => seen(cluster, key)));
     effects = rows.flatMap((row, at) => row?.order.map(n => `${keys[at]} ${n}`) ?? []);
     letters = await clock.complete(async () => {
-      const options = { log: cluster.engine.log, service, subscription: 'book', deadline: clock.monotonic() + 10_000 };
+      const deadline = clock.monotonic() + 10_000;
+      const options = { engine: cluster.engine, service, subscription: 'book', clock, random, deadline };
       const found: DeadLetter[] = [];
       for await (const { letter } of readDeadLetters(options)) found.push(letter);
       return found.map(({ event }) => `${(event as { id: string }).id} ${(event as { n: number }).n}`);
@@ -119,4 +82,56 @@ export async function simulateEvents(seed: number, mutant: EventsMutant = {}): P
   }
   for (const node of cluster.nodes.values()) if (node.alive) cluster.kill(node.id);
   return { wrong, handled: effects.length, dead: letters.length };
+}
+
+/**
+ * Emits events `from` to `to` of each key while two instances are killed, handed over and started again; then no answer is lost
+ * any more. `between` is done after each blow. Call it again to go on.
+ */
+export async function sendUnderFaults(
+  cluster: Cluster,
+  keys: readonly string[],
+  from: number,
+  to: number,
+  between: () => Promise<void> = async () => {},
+): Promise<void> {
+  const { clock, random, model } = cluster;
+  const slots = ['ledger-1', 'ledger-2'];
+  let lives = 0;
+  const living = (slot: string): string | undefined =>
+    [...cluster.nodes.values()].find(({ id, alive }) => alive && id.startsWith(slot))?.id;
+  const open = (slot: string): Promise<unknown> => cluster.open(`${slot}-${from}-${++lives}`);
+  for (const slot of slots) if (living(slot) === undefined) await open(slot);
+  await clock.advance(2000);
+
+  let sent = false;
+  const sending = Promise.all(
+    keys.map(async id => {
+      for (let n = from; n <= to; n++) {
+        await cluster.emit({ id, n });
+        await new Promise<void>(resolve => clock.after(random.below(pauseMs), resolve));
+      }
+    }),
+  ).then(() => {
+    sent = true;
+  });
+  for (let blows = 0; blows < 3; blows++) {
+    await clock.advance(200 + random.below(800));
+    const slot = slots[random.below(2)]!;
+    const id = living(slot)!;
+    if (random.next() < 0.7) cluster.kill(id);
+    else {
+      let closed = false;
+      void cluster.close(id).then(() => {
+        closed = true;
+      });
+      await cluster.until(() => closed);
+    }
+    await clock.advance(random.below(1500));
+    await open(slot);
+    await between();
+  }
+  await cluster.until(() => sent, 120_000);
+  await sending;
+  model.setLostAnswerChance(0);
 }

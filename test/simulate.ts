@@ -1,5 +1,5 @@
 /**
- * `npm run simulate -- [link] [engine] [data] [whole] [short] [short-whole] [events] [schedules] [--seeds N] [--from S]`: runs the
+ * `npm run simulate -- [link] [engine] [data] [whole] [short] [short-whole] [events] [parking] [replay] [schedules] [--seeds N] [--from S]`: runs the
  * simulations of `simulation.test.ts` and `simulation-data.test.ts` over more seeds (`--seeds 1000000` for a weekend),
  * prints what fails with its seed and story, and exits 1 if anything did.
  */
@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { simulateData } from './simulate-data.ts';
 import { simulateEngine } from './simulate-engine.ts';
 import { simulateEvents } from './simulate-events.ts';
+import { simulateParking, simulateReplay } from './simulate-groups.ts';
 import { simulateLink } from './simulate-link.ts';
 import { simulateSchedules } from './simulate-schedules.ts';
 import { embeddedSide, modelSide } from './simulated-engines.ts';
@@ -30,6 +31,14 @@ const simulations: Readonly<Record<string, (seed: number) => Promise<string | un
   'reshard-twice': seed => dataOf(seed, modelSide, 60, 2),
   events: async seed => {
     const { wrong } = await simulateEvents(seed);
+    return wrong.length === 0 ? undefined : wrong.join('\n  ');
+  },
+  parking: async seed => {
+    const wrong = await simulateParking(seed);
+    return wrong.length === 0 ? undefined : wrong.join('\n  ');
+  },
+  replay: async seed => {
+    const wrong = await simulateReplay(seed);
     return wrong.length === 0 ? undefined : wrong.join('\n  ');
   },
   schedules: async seed => {

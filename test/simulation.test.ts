@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { simulateEngine } from './simulate-engine.ts';
 import { simulateEvents } from './simulate-events.ts';
+import { simulateParking, simulateReplay } from './simulate-groups.ts';
 import { simulateLink } from './simulate-link.ts';
 import { simulateSchedules } from './simulate-schedules.ts';
 
@@ -37,6 +38,26 @@ test('through crashes, hand-overs and failing handlers each event takes effect o
   for (let seed = 0; seed < 20; seed++) {
     const again = `npm run simulate -- events --from ${seed} --seeds 1`;
     const { wrong } = await simulateEvents(seed).catch(cause => {
+      throw new Error(again, { cause });
+    });
+    assert.deepEqual(wrong, [], again);
+  }
+});
+
+test('keys that are parked and go on through crashes and hand-overs keep their order, each event once (20 seeds)', async () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const again = `npm run simulate -- parking --from ${seed} --seeds 1`;
+    const wrong = await simulateParking(seed).catch(cause => {
+      throw new Error(again, { cause });
+    });
+    assert.deepEqual(wrong, [], again);
+  }
+});
+
+test('a replay amid crashes and hand-overs brings each event once more and in order, and live ones behind (20 seeds)', async () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const again = `npm run simulate -- replay --from ${seed} --seeds 1`;
+    const wrong = await simulateReplay(seed).catch(cause => {
       throw new Error(again, { cause });
     });
     assert.deepEqual(wrong, [], again);

@@ -79,7 +79,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
     closers.add('peer', () => peer.close(0));
     const { registry, caller } = peer;
     const home = descriptor.keyspace ? name : undefined;
-    const publisher = new Publisher({ log: engine.log, source: id, clock, random, later: { registry, caller, home } });
+    const publisher = new Publisher({ engine, source: id, clock, random, later: { registry, caller, home } });
     closers.add('publisher', () => publisher.close());
 
     await checkTopics({ descriptor, log: engine.log, clock, random, deadline });
@@ -157,8 +157,9 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
       keyspace,
       close: async graceMs => {
         const end = clock.monotonic() + graceMs;
-        peer.report({ ready: false, draining: true });
+        // Readers first: who hears that this instance drains takes its partitions over, and the cursors in them.
         await events?.close();
+        peer.report({ ready: false, draining: true });
         await keyspace?.drain(end);
         await runtime.drain(end);
         stopping.abort();

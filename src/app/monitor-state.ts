@@ -107,6 +107,8 @@ export interface TopicState {
   readonly subscription: string;
   readonly lag: number;
   readonly dead: number;
+  /** Its partitions in which this subscription does not go on. */
+  readonly stopped: number;
   readonly handledPerSecond: number;
 }
 export interface StoryEvent {

@@ -155,10 +155,13 @@ function partitionState(partition: number, holders: readonly Member[]): Partitio
 }
 
 export function topicStates(latest: Iterable<readonly MetricPoint[]>, ticks: readonly Tick[]): TopicState[] {
-  const rows = new Map<string, { topic: string; subscription: string; lag: number; dead: number; handled: number }>();
+  const rows = new Map<
+    string,
+    { topic: string; subscription: string; lag: number; dead: number; stopped: number; handled: number }
+  >();
   const row = ({ topic = '', subscription = '' }: MetricPoint['attributes']) => {
     const key = `${topic} ${subscription}`;
-    const known = rows.get(key) ?? { topic, subscription, lag: 0, dead: 0, handled: 0 };
+    const known = rows.get(key) ?? { topic, subscription, lag: 0, dead: 0, stopped: 0, handled: 0 };
     rows.set(key, known);
     return known;
   };
@@ -167,6 +170,7 @@ export function topicStates(latest: Iterable<readonly MetricPoint[]>, ticks: rea
       if (point.kind === 'histogram') continue;
       if (point.name === metricNames.topicLag) row(point.attributes).lag += point.value;
       if (point.name === metricNames.topicDead) row(point.attributes).dead += point.value;
+      if (point.name === metricNames.topicStopped) row(point.attributes).stopped += point.value;
     }
   }
   for (const tick of ticks)

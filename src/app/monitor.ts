@@ -149,6 +149,9 @@ export async function openMonitor(options: MonitorOptions): Promise<Monitor> {
       deadLetters: topics
         .filter(({ dead }) => dead > 0)
         .map(({ topic, subscription, dead }) => ({ topic, subscription, count: dead })),
+      stoppedSubscriptions: topics
+        .filter(({ stopped }) => stopped > 0)
+        .map(({ topic, subscription, stopped }) => ({ topic, subscription, partitions: stopped })),
     };
     const step = stepAlerts(alerts, rules, observed, nowMs);
     alerts = step.state;

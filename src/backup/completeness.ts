@@ -3,6 +3,8 @@
  * an entry that names a blob needs that blob. Blobs are read after the cut, so what did not hear that it should keep them may have
  * removed one: entries that are missing show by their positions, blobs only here.
  */
+
+import { decodeEvent } from '../events/event.ts';
 import { unpack } from '../replication/codec.ts';
 import { decodeEntry } from '../replication/entry.ts';
 import { decodeReference, isReference } from '../replication/large-entries.ts';
@@ -34,6 +36,11 @@ export class Completeness {
   }
 
   entries(log: string, first: number, bodies: readonly Uint8Array[]): void {
+    if (log.startsWith('topic/'))
+      for (const [at, body] of bodies.entries()) {
+        const blob = largeIn(body);
+        if (blob !== undefined) this.#named.set(blob, `${log} at ${first + at}`);
+      }
     if (!log.startsWith('state/')) return;
     const trimmed = this.#trimmed.get(log);
     for (const [at, body] of bodies.entries()) {
@@ -83,6 +90,15 @@ function isSeal(body: Uint8Array): boolean {
     return decodeEntry(body).seal !== undefined;
   } catch {
     return false;
+  }
+}
+
+/** The blob of a large event; what cannot be read names none. */
+function largeIn(body: Uint8Array): string | undefined {
+  try {
+    return body.length > 0 ? decodeEvent(body).large?.blob : undefined;
+  } catch {
+    return undefined;
   }
 }
 

@@ -6,12 +6,9 @@ import { checkStrategy, defaultStrategy, type Strategy } from '../contract/balan
 import { didYouMean } from '../contract/did-you-mean.ts';
 import { sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import { type DeadLetter, readDeadLetters, redrive } from '../events/dead-letters.ts';
 import { dueTime, type When } from '../events/later.ts';
-import { positionAt, type RangeOptions } from '../events/log-range.ts';
-import type { ParkedKey, ResumeForm } from '../events/parking.ts';
-import { Publisher, topicLog, unknownTopic } from '../events/publisher.ts';
-import { checkReplay, type ReplayForm } from '../events/replay.ts';
+import { type Operations, operationsOn } from '../events/operations.ts';
+import { Publisher, unknownTopic } from '../events/publisher.ts';
 import { type TopicView, viewTopics } from '../events/topic-view.ts';
 import type { Member } from '../failure-detection/beat.ts';
 import type { Engine, Log } from '../log/engine.ts';
@@ -63,16 +60,7 @@ export interface BalanceView {
   readonly instances: number;
 }
 
-/** Where a replay begins in one partition of the topic. */
-export interface ReplayedPartition {
-  readonly partition: number;
-  readonly from: number;
-  readonly events: number;
-  /** It begins with the oldest that is kept: there were older ones, which retention has dropped. */
-  readonly dropped: boolean;
-}
-
-export interface AppLink {
+export interface AppLink extends Operations {
   readonly registry: Registry;
   call(service: string, method: string, input: unknown, timeoutMs: number): Promise<unknown>;
   /** `when`: at once if it says nothing. */
@@ -91,20 +79,6 @@ export interface AppLink {
   partitionMap(service: string, timeoutMs: number): Promise<MapView>;
   /** How the instances of each service are picked, or of one after a switch: `strategy` undefined takes a switch back. */
   balance(change: StrategyChange | undefined, timeoutMs: number): Promise<readonly BalanceView[]>;
-  /** What `service.subscription` gave up on, up to `limit`. */
-  deadLetters(subscription: string, limit: number, timeoutMs: number): Promise<readonly DeadLetter[]>;
-  /** Keys of `service.subscription` that wait because an event of theirs was given up, up to `limit`. */
-  parked(subscription: string, limit: number, timeoutMs: number): Promise<readonly ParkedKey[]>;
-  /** Lets a group read its topic again, from `from` on in each partition, or in one. Answers where each begins. */
-  replay(
-    subscription: string,
-    from: 'earliest' | { readonly position: number; readonly partition: number } | { readonly atMs: number },
-    timeoutMs: number,
-  ): Promise<readonly ReplayedPartition[]>;
-  /** Drops the event that holds up a parked key; those behind it go on. False when the key is not parked. */
-  discard(subscription: string, key: string, timeoutMs: number): Promise<boolean>;
-  /** Sends up to `limit` of them into their topic again, or lets their parked keys go on; answers how many. */
-  redrive(subscription: string, limit: number, timeoutMs: number): Promise<number>;
   close(): Promise<void>;
 }
 
@@ -125,7 +99,7 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
   peer.report({ ready: true });
   const { registry, caller } = peer;
   const later = { registry, caller, home: undefined };
-  const publisher = new Publisher({ log: engine.log, source: id, clock, random, later });
+  const publisher = new Publisher({ engine, source: id, clock, random, later });
   const catalogOf = (service: string, engineTimeoutMs: number): CatalogContext => ({
     ...{ service, engine, clock, random, engineTimeoutMs },
   });
@@ -137,28 +111,8 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
     return now + timeoutMs;
   };
   /** @throws NOT_FOUND when no running service has it. */
-  const lettersOf = async (
-    name: string,
-    timeoutMs: number,
-  ): Promise<{ log: Log; service: string; subscription: string; deadline: number }> => {
-    const deadline = await heardAll(timeoutMs);
-    const known = registry
-      .services()
-      .flatMap(service => registry.descriptor(service)?.subscriptions.map(each => `${service}.${each.name}`) ?? []);
-    if (!known.includes(name)) {
-      const list = known.join(', ') || 'none';
-      throw new TandemError('NOT_FOUND', `no running service has the subscription '${name}'; known: ${list}`);
-    }
-    const dot = name.indexOf('.');
-    return { log: engine.log, service: name.slice(0, dot), subscription: name.slice(dot + 1), deadline };
-  };
-  /** Any instance that is ready: it passes on what another must do. */
-  const askOne = async (service: string, method: string, body: unknown, deadline: number): Promise<unknown> => {
-    const member = registry.instances(service).find(({ beat, verdict }) => beat.ready && verdict === 'alive');
-    if (!member) throw new TandemError('UNAVAILABLE', `no instance of '${service}' is ready`);
-    return (await caller.send(member, method, body, { deadline })).body;
-  };
   return {
+    ...operationsOn({ engine, registry, caller, clock, random, deadline: heardAll }),
     registry,
     async balance(change, timeoutMs) {
       const deadline = await heardAll(timeoutMs);
@@ -207,8 +161,17 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
           `an event of '${name}' is an object with its key '${topic.key}' (text or number)`,
         );
       }
-      if (at === undefined) await publisher.publishRaw(name, topic.partitions, String(key), event, deadline, undefined);
-      else await publisher.publishRawAt(at, topic, String(key), event, deadline, undefined);
+      const span = host.tracer.start(`publish ${name}`, 'producer');
+      const { traceparent } = span;
+      try {
+        if (at === undefined)
+          await publisher.publishRaw(name, topic.partitions, String(key), event, deadline, traceparent);
+        else await publisher.publishRawAt(at, topic, String(key), event, deadline, traceparent);
+        span.end();
+      } catch (cause) {
+        span.end(cause);
+        throw cause;
+      }
     },
     async tables(wanted, timeoutMs) {
       const deadline = await heardAll(timeoutMs);
@@ -235,7 +198,7 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
     },
     async topics(wanted, timeoutMs) {
       const deadline = await heardAll(timeoutMs);
-      return viewTopics({ log: engine.log, registry, caller, clock, deadline }, wanted);
+      return viewTopics({ engine, registry, caller, clock, deadline }, wanted);
     },
     async reshard(service, to, timeoutMs) {
       await heardAll(timeoutMs);
@@ -256,76 +219,11 @@ export async function openAppLink({ id, host, engine, listen }: AppLinkOptions):
       return mapView(service, await beginResharding(catalogOf(service, timeoutMs), to));
     },
     partitionMap: async (service, timeoutMs) => mapView(service, await readCatalog(catalogOf(service, timeoutMs))),
-    async deadLetters(subscription, limit, timeoutMs) {
-      const found: DeadLetter[] = [];
-      for await (const { letter } of readDeadLetters(await lettersOf(subscription, timeoutMs))) {
-        if (found.push(letter) >= limit) break;
-      }
-      return found;
-    },
-    async redrive(name, limit, timeoutMs) {
-      const { service, deadline, ...letters } = await lettersOf(name, timeoutMs);
-      const resume = async (form: ResumeForm): Promise<boolean> =>
-        (await askOne(service, '$event.resume', form, deadline)) as boolean;
-      return redrive({ ...letters, service, deadline, limit, resume, clock, random });
-    },
-    async parked(name, limit, timeoutMs) {
-      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
-      const answers = await Promise.all(
-        registry
-          .instances(service)
-          .map(member => caller.send(member, '$event.parked', { subscription, limit }, { deadline })),
-      );
-      return answers.flatMap(({ body }) => body as readonly ParkedKey[]).slice(0, limit);
-    },
-    async replay(name, from, timeoutMs) {
-      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
-      const descriptor = registry.descriptor(service)!;
-      const topic = descriptor.subscriptions.find(each => each.name === subscription)!.topic;
-      const count = descriptor.topics.find(each => each.name === topic)!.partitions;
-      const wanted = typeof from === 'object' && 'position' in from ? [from.partition] : [...Array(count).keys()];
-      // All are looked at before any is put back: what is refused has changed nothing.
-      const begun: ReplayedPartition[] = [];
-      for (const partition of wanted) {
-        const at = { log: engine.log, topicLog: topicLog(topic, partition), deadline: () => deadline };
-        const start = await startOf(at, from);
-        // Nothing was ever published there.
-        if (start) begun.push({ partition, ...start });
-      }
-      for (const { partition, from: position } of begun) {
-        const form: ReplayForm = { subscription, topicPartition: partition, from: position };
-        await askOne(service, '$event.replay', form, deadline);
-      }
-      return begun;
-    },
-    async discard(name, key, timeoutMs) {
-      const { service, subscription, deadline } = await lettersOf(name, timeoutMs);
-      const form: ResumeForm = { subscription, key, discard: true };
-      return (await askOne(service, '$event.resume', form, deadline)) as boolean;
-    },
     async close() {
       await publisher.close();
       await peer.close(0);
     },
   };
-}
-
-/** Where a replay begins in one topic partition, and how many entries lie from there on; undefined when there is none. */
-async function startOf(
-  at: RangeOptions,
-  from: Parameters<AppLink['replay']>[1],
-): Promise<Omit<ReplayedPartition, 'partition'> | undefined> {
-  const info = await at.log.info(at.topicLog, { deadline: at.deadline() }).catch(cause => {
-    if (TandemError.from(cause).code === 'NOT_FOUND') return undefined;
-    throw cause;
-  });
-  if (!info) return undefined;
-  const { first, tail } = info;
-  let position = first;
-  if (from !== 'earliest') position = 'atMs' in from ? await positionAt(at, from.atMs) : from.position;
-  checkReplay(at.topicLog, position, info);
-  const events = Math.max(0, tail - position + 1);
-  return { from: position, events, dropped: first > 1 && position === first && events > 0 };
 }
 
 function mapView(service: string, { version, count, to, divided }: PartitionMap): MapView {

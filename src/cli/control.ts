@@ -14,8 +14,8 @@ import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import { systemRandom } from '../core/random.ts';
-import type { DeadLetter } from '../events/dead-letters.ts';
 import type { When } from '../events/later.ts';
+import type { ShownLetter } from '../events/operations.ts';
 import type { ParkedKey } from '../events/parking.ts';
 import type { TopicView } from '../events/topic-view.ts';
 import { openMeter } from '../monitoring/meter.ts';
@@ -43,7 +43,7 @@ export interface ControlMethods {
   };
   $deadLetters: {
     input: { readonly subscription: string; readonly limit: number; readonly timeoutMs: number };
-    output: readonly DeadLetter[];
+    output: readonly ShownLetter[];
   };
   $topics: {
     input: { readonly topic: string | undefined; readonly timeoutMs: number };

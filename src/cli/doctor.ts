@@ -13,6 +13,7 @@ import { inspectFiles } from './inspect.ts';
 import { isFree } from './ports.ts';
 import { findApp, silenceOf } from './running-app.ts';
 import { columns, paint, type Terminal } from './terminal.ts';
+import { troubles } from './topic-show.ts';
 
 export const command: Command = {
   usage: ['doctor [FILE…] [--data DIR]'],
@@ -146,6 +147,7 @@ async function runningApp(settings: Settings): Promise<Finding[]> {
   try {
     const { processes } = await ask(app.control, '$ps', null, 3000);
     const undeclared = await ask(app.control, '$undeclared', { service: undefined, timeoutMs: 3000 }, 4000);
+    const topics = await ask(app.control, '$topics', { topic: undefined, timeoutMs: 3000 }, 4000);
     const ill = processes.filter(({ state }) => state !== 'ready');
     const engine = processes.find(({ role }) => role === 'engine');
     return [
@@ -169,6 +171,9 @@ async function runningApp(settings: Settings): Promise<Finding[]> {
         ok: true,
         says: `has rows, and no code declares it: declare it again, or tandem table drop ${service} ${table}`,
       })),
+      ...topics
+        .flatMap(({ groups }) => groups)
+        .flatMap(group => troubles(group).map(says => ({ check: `subscription ${group.group}`, ok: false, says }))),
     ];
   } catch (failure) {
     return [{ check: 'app', ok: false, says: `its supervisor does not answer: ${TandemError.from(failure).message}` }];

@@ -32,8 +32,9 @@ function overview(topics: readonly TopicView[]): string {
   return columns([head, ...rows]);
 }
 
-function groupCells({ group, lag, oldestWaitingMs, parked, dead }: GroupView): string[] {
-  return [group, lag === null ? '?' : String(lag), age(oldestWaitingMs), String(parked.events), String(dead)];
+function groupCells({ group, lag, oldestWaitingMs, parked, dead, readers }: GroupView): string[] {
+  const shown = `${lag ?? '?'}${readers.some(({ stopped }) => stopped) ? ' (stopped)' : ''}`;
+  return [group, shown, age(oldestWaitingMs), String(parked.events), String(dead)];
 }
 
 function detail(view: TopicView): string {
@@ -61,10 +62,11 @@ function detail(view: TopicView): string {
           String(partition),
           instance ?? 'none',
           position === null ? '?' : String(position),
-          `${lag ?? '?'}${stopped ? ' (stopped: the next event cannot be read)' : ''}`,
+          `${lag ?? '?'}${stopped ? ' (stopped)' : ''}`,
           age(oldestWaitingMs),
         ]),
       ]),
+      ...troubles(group),
     );
   }
   if (recent && recent.since !== null) {
@@ -76,6 +78,36 @@ function detail(view: TopicView): string {
     );
   }
   return lines.join('\n');
+}
+
+/** What holds a group up or waits for a person, each with what to do. */
+export function troubles({ group, readers, parked, dead }: GroupView): string[] {
+  const of = (why: string): string => {
+    const partitions = readers.filter(({ stopped }) => stopped === why).map(({ partition }) => partition);
+    return `partition${partitions.length === 1 ? '' : 's'} ${partitions.join(', ')}`;
+  };
+  const found: string[] = [];
+  if (readers.some(({ stopped }) => stopped === 'dropped'))
+    found.push(
+      `stopped in ${of('dropped')}: the topic's retention dropped events that ${group} had not handled; to go on with what is kept: tandem topic replay ${group} --from earliest`,
+    );
+  if (readers.some(({ stopped }) => stopped === 'unreadable'))
+    found.push(
+      `stopped in ${of('unreadable')}: the next event cannot be read, and none is skipped; tandem log verify tells more, the instance's records why (tandem logs)`,
+    );
+  if (parked.keys > 0)
+    found.push(
+      `${count(parked.keys, 'key')} parked with ${count(parked.events, 'event')}: tandem topic parked ${group} says why; then redrive, or discard`,
+    );
+  if (dead > 0)
+    found.push(
+      `${count(dead, 'dead letter')}: tandem topic dead ${group} says why; tandem topic redrive ${group} sends them again`,
+    );
+  return found;
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`;
 }
 
 function sum({ partitions }: TopicView, figure: 'events' | 'bytes'): number {

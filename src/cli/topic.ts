@@ -14,6 +14,7 @@ import { controlOf, dataPathOf, findApp } from './running-app.ts';
 import { show, showDetails } from './topic-show.ts';
 
 const shownMax = 20;
+const shownCharactersMax = 2000;
 /** Letters of one redrive are sent one after another. */
 const redriveTimeoutMs = 60_000;
 
@@ -121,9 +122,10 @@ async function dead({ flags, environment, terminal }: Invocation, subscription: 
   const letters = await ask(control, '$deadLetters', { subscription, limit, timeoutMs }, timeoutMs + 1000);
   if (flags.json) terminal.out(JSON.stringify({ subscription, letters }));
   else {
-    for (const { at, key, error, attempts, event } of letters) {
-      terminal.out(`${isoTime(at)}  ${key}  ${error.code} after ${attempts} tries: ${error.message}`);
-      if (event !== undefined) terminal.out(`  ${JSON.stringify(event)}`);
+    for (const { at, key, error, attempts, event, traceId } of letters) {
+      const trace = traceId ? `  trace ${traceId}` : '';
+      terminal.out(`${isoTime(at)}  ${key}  ${error.code} after ${attempts} tries: ${error.message}${trace}`);
+      if (event !== undefined) terminal.out(`  ${shortened(JSON.stringify(event))}`);
     }
     const more =
       letters.length >= limit
@@ -132,6 +134,11 @@ async function dead({ flags, environment, terminal }: Invocation, subscription: 
     terminal.out(letters.length === 0 ? `${subscription} has no dead letters.` : more);
   }
   return 0;
+}
+
+/** A large event would fill the screen; --json has it whole. */
+function shortened(text: string): string {
+  return text.length <= shownCharactersMax ? text : `${text.slice(0, shownCharactersMax)}… (${text.length} characters)`;
 }
 
 async function redrive({ flags, environment, terminal }: Invocation, subscription: string): Promise<number> {

@@ -14,8 +14,8 @@ export const limits = {
   keyBytesMax: 1024,
   /** Largest row of a table in bytes: what one read carries must fit a frame. */
   rowBytesMax: 4_194_304,
-  /** Largest event in bytes: it lies whole in its topic's log, beside what names its source. */
-  eventBytesMax: 983_040,
+  /** Largest event in bytes, as a row. One that no entry holds is stored as a blob first, which its topic's log names. */
+  eventBytesMax: 4_194_304,
   /** Effects of one transaction in bytes. Those over an entry's size are stored as a blob first, and take that time. */
   transactionBytesMax: 16_777_216,
   /** Calls that one connection may have open; beyond it OVERLOADED. */

@@ -42,11 +42,13 @@ test('the row holds the sources as of its position, so what comes again after it
   cursor.take(1, event('s', 1))!();
   cursor.take(2, event('s', 2));
   cursor.take(3, event('s', 3))!();
+  cursor.take(4, event('s', 4));
   const row = cursor.row();
-  assert.deepEqual(row, { position: 1, generation: 1, sources: { s: 1 } });
+  assert.deepEqual(row, { position: 1, generation: 1, sources: { s: 1 }, done: [3] });
   const next = new Cursor(row);
   assert.notEqual(next.take(2, event('s', 2)), undefined);
-  assert.notEqual(next.take(3, event('s', 3)), undefined);
+  assert.equal(next.take(3, event('s', 3)), undefined);
+  assert.notEqual(next.take(4, event('s', 4)), undefined);
 });
 
 test('remembered sources are bounded, and those seen last stay', () => {
@@ -63,4 +65,26 @@ test('a late reader does not turn a stored cursor back, and a new generation rep
   assert.equal(mayReplace({ ...stored, position: 9 }, stored), true);
   assert.equal(mayReplace({ ...stored, position: 1, generation: 2 }, stored), true);
   assert.equal(mayReplace({ ...stored, position: 99, generation: 0 }, stored), false);
+});
+
+test('what was done beyond the cursor is stored with it, and not taken again', () => {
+  const event = (number: number): StoredEvent => ({
+    ...{ source: 's', number, key: 'k', body: new Uint8Array([1]), at: 0, traceparent: undefined },
+  });
+  const cursor = new Cursor({ position: 0, generation: 1, sources: {} });
+  const done = [1, 2, 3, 4].map(n => cursor.take(n, event(n))!);
+  done[0]!();
+  done[2]!();
+  const row = cursor.row();
+  assert.deepEqual([row.position, row.done], [1, [3]]);
+  const next = new Cursor(row);
+  const two = next.take(2, event(2));
+  assert(two);
+  assert.equal(next.take(3, event(3)), undefined, 'done by the one before');
+  const four = next.take(4, event(4));
+  assert(four);
+  two();
+  assert.equal(next.position, 3);
+  four();
+  assert.deepEqual([next.position, next.row().done], [4, undefined]);
 });

@@ -12,6 +12,8 @@ export interface CursorRow {
   readonly generation: number;
   /** The last number taken of each source up to `position`. */
   readonly sources: Readonly<Record<string, number>>;
+  /** What is done beyond it: a reader that follows one that ended in order handles none of it again. */
+  readonly done?: readonly number[];
   /** State partitions that may keep delivery ids of events up to `position`: a floor must still reach them. */
   readonly touched?: readonly number[];
   /** Generations before a replay, whose ids are to be forgotten before the first event of this one. */
@@ -42,6 +44,8 @@ interface Taken {
 export class Cursor {
   readonly generation: number;
   #position: number;
+  /** Of the row that it began with. */
+  readonly #done: Set<number>;
   readonly #sources: Map<string, number>;
   /** Newest number taken of each source, beyond the cursor. */
   readonly #taken = new Map<string, number>();
@@ -50,6 +54,7 @@ export class Cursor {
   constructor(row: CursorRow) {
     this.#position = row.position;
     this.generation = row.generation;
+    this.#done = new Set(row.done);
     this.#sources = new Map(Object.entries(row.sources));
   }
 
@@ -70,7 +75,7 @@ export class Cursor {
   /** Takes the entry at `position`. Returns what marks it done, or undefined when it repeats one taken before. */
   take(position: number, event: StoredEvent): (() => void) | undefined {
     const last = this.#taken.get(event.source) ?? this.#sources.get(event.source) ?? -1;
-    const repeated = event.number <= last;
+    const repeated = this.#done.delete(position) || event.number <= last;
     const taken: Taken = { position, source: event.source, number: Math.max(event.number, last), done: repeated };
     this.#taken.set(event.source, taken.number);
     this.#open.push(taken);
@@ -90,7 +95,9 @@ export class Cursor {
   }
 
   row(): CursorRow {
-    return { position: this.#position, generation: this.generation, sources: Object.fromEntries(this.#sources) };
+    const done = [...this.#open.filter(taken => taken.done).map(taken => taken.position), ...this.#done];
+    const row = { position: this.#position, generation: this.generation, sources: Object.fromEntries(this.#sources) };
+    return done.length > 0 ? { ...row, done } : row;
   }
 
   #advance(): void {

@@ -6,7 +6,7 @@ import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
 import { silentMeter } from '../core/meter.ts';
 import { seededRandom } from '../core/random.ts';
-import type { Log } from '../log/engine.ts';
+import type { Engine, Log } from '../log/engine.ts';
 import { pack } from '../replication/codec.ts';
 import { engineModel } from '../simulation/engine.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
@@ -27,9 +27,12 @@ const subscription: SubscriptionDefinition = {
   from: 'earliest',
 };
 
-async function withLetters(numbers: readonly number[]): Promise<{ log: Log; topicEvents: () => number[] }> {
+async function withLetters(
+  numbers: readonly number[],
+): Promise<{ engine: Engine; log: Log; topicEvents: () => number[] }> {
   const model = engineModel({ clock, random });
-  const { log } = model.connect(clock);
+  const engine = model.connect(clock);
+  const { log } = engine;
   const letter = (number: number): DeadLetter => ({
     subscription: 'shop.book',
     topic: 'orders',
@@ -60,10 +63,10 @@ async function withLetters(numbers: readonly number[]): Promise<{ log: Log; topi
       return cursor.take(i + 1, event) ? [event.number] : [];
     });
   };
-  return { log, topicEvents };
+  return { engine, log, topicEvents };
 }
-const options = (log: Log) => ({
-  log,
+const options = (engine: Engine) => ({
+  engine,
   service: 'shop',
   subscription: 'book',
   clock,
@@ -73,24 +76,27 @@ const options = (log: Log) => ({
 });
 
 test('a redrive that fails before it removed the letters, and is repeated, brings each event once', async () => {
-  const { log, topicEvents } = await withLetters([1, 2, 2, 3]);
+  const { engine, log, topicEvents } = await withLetters([1, 2, 2, 3]);
   let broken = true;
-  const failing: Log = {
-    ...log,
-    trim: (...given) => (broken ? Promise.reject(new TandemError('UNAVAILABLE', 'away')) : log.trim(...given)),
+  const failing: Engine = {
+    ...engine,
+    log: {
+      ...log,
+      trim: (...given) => (broken ? Promise.reject(new TandemError('UNAVAILABLE', 'away')) : log.trim(...given)),
+    },
   };
   await assert.rejects(clock.complete(redrive(options(failing))), { code: 'UNAVAILABLE' });
   broken = false;
   assert.equal(await clock.complete(redrive(options(failing))), 3);
   assert.deepEqual(topicEvents(), [1, 2, 3]);
-  assert.equal(await clock.complete(countDeadLetters(options(log))), 0);
+  assert.equal(await clock.complete(countDeadLetters(options(engine))), 0);
 });
 
 test('a limited redrive takes the oldest and leaves the others', async () => {
-  const { log, topicEvents } = await withLetters([1, 2, 3]);
-  assert.equal(await clock.complete(redrive({ ...options(log), limit: 2 })), 2);
+  const { engine, topicEvents } = await withLetters([1, 2, 3]);
+  assert.equal(await clock.complete(redrive({ ...options(engine), limit: 2 })), 2);
   assert.deepEqual(topicEvents(), [1, 2]);
-  assert.equal(await clock.complete(countDeadLetters(options(log))), 1);
+  assert.equal(await clock.complete(countDeadLetters(options(engine))), 1);
 });
 
 const nothing = silentMeter.counter('');
@@ -101,7 +107,7 @@ function delivered(send: (form: DeliveryForm) => Promise<'handled' | 'dead'>, at
   const fixed = { source: 'g', subscription, slots: new Slots(1), clock, random, logger: silentLogger };
   const counters = { retried: nothing, died: nothing, handled: nothing, parked: nothing };
   const at = { generation: 1, position: 1, attempt };
-  return deliver({ ...fixed, ...counters, send }, event, at, never, never);
+  return deliver({ ...fixed, ...counters, send, whole: async event => event }, event, at, never, never);
 }
 
 test('an outage, however long, is no try of the event', async () => {

@@ -7,13 +7,13 @@
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
-import type { Log } from '../log/engine.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { pack } from '../replication/codec.ts';
 import { bodyOf, decodeEvent, encodeEvent } from './event.ts';
+import { LargeEvents } from './large-events.ts';
 import type { ResumeForm } from './parking.ts';
 import { deadLetterTopic, topicLog } from './publisher.ts';
-import { TopicWriter } from './topic-writer.ts';
+import { type TopicEngine, TopicWriter } from './topic-writer.ts';
 
 export interface DeadLetter {
   /** `service.subscription` */
@@ -23,7 +23,7 @@ export interface DeadLetter {
   readonly partitions: number;
   /** The event's key in its topic. */
   readonly key: string;
-  /** The event; absent when it was too large to keep twice: it lies in the topic, at `number`. */
+  /** The event; absent when its topic had let go of a large one before it was given up. */
   readonly event?: unknown;
   readonly error: { readonly code: string; readonly message: string };
   readonly attempts: number;
@@ -45,14 +45,25 @@ export interface StoredLetter {
   /** Of the letter itself, as an event. */
   readonly source: string;
   readonly number: number;
+  /** Of the event: which trace it belongs to. */
+  readonly traceparent: string | undefined;
+  /** Of the letter, about those of its event. */
+  readonly bytes: number;
 }
 
 export interface DeadLetterOptions {
-  readonly log: Log;
+  readonly engine: TopicEngine;
   readonly service: string;
   readonly subscription: string;
   /** Absolute, monotonic ms. */
   readonly deadline: number;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export interface SettledOptions extends DeadLetterOptions {
+  /** Whether the key of a parked letter still waits because of it. */
+  readonly holds: (form: ResumeForm) => Promise<boolean>;
 }
 
 export interface RedriveOptions extends DeadLetterOptions {
@@ -60,15 +71,15 @@ export interface RedriveOptions extends DeadLetterOptions {
   readonly limit?: number;
   /** Lets the key of a parked letter go on; false when this letter does not hold it any more. */
   readonly resume: (form: ResumeForm) => Promise<boolean>;
-  readonly clock: Clock;
-  readonly random: Random;
 }
 
 const readBytes = 1_048_576;
 
 /** Oldest first within each partition, each letter once. @throws CORRUPT */
 export async function* readDeadLetters(options: DeadLetterOptions): AsyncGenerator<StoredLetter> {
-  const { log, deadline } = options;
+  const { log } = options.engine;
+  const { deadline } = options;
+  const large = new LargeEvents(options);
   const prefix = topicLog(deadLetterTopic(options.service, options.subscription), 0).slice(0, -1);
   for (const name of await log.list(prefix, { deadline })) {
     const { first, tail } = await log.info(name, { deadline });
@@ -80,16 +91,22 @@ export async function* readDeadLetters(options: DeadLetterOptions): AsyncGenerat
         const event = decodeEvent(entry.body);
         if (event.number <= (numbers.get(event.source) ?? -1)) continue;
         numbers.set(event.source, event.number);
-        const letter = bodyOf(event) as DeadLetter;
-        yield { log: name, position: entry.position, letter, source: event.source, number: event.number };
+        const { source, number, traceparent } = event;
+        const whole = await large.whole(name, entry.position, event);
+        const letter = bodyOf(whole) as DeadLetter;
+        const bytes = whole.body.length;
+        yield { log: name, position: entry.position, letter, source, number, traceparent, bytes };
       }
     }
   }
 }
 
 /** How many dead letters wait. Counts a relay's repeats twice, which only a crash makes. */
-export async function countDeadLetters(options: DeadLetterOptions): Promise<number> {
-  const { log, deadline } = options;
+export async function countDeadLetters({
+  engine: { log },
+  deadline,
+  ...options
+}: Omit<DeadLetterOptions, 'clock' | 'random'>): Promise<number> {
   const prefix = topicLog(deadLetterTopic(options.service, options.subscription), 0).slice(0, -1);
   let count = 0;
   for (const name of await log.list(prefix, { deadline })) {
@@ -100,14 +117,37 @@ export async function countDeadLetters(options: DeadLetterOptions): Promise<numb
 }
 
 /**
+ * Drops the oldest letters of parked keys that went on otherwise: discarded, or resumed by name. Those behind a letter that is
+ * still needed stay until that one goes, since a log is trimmed from its beginning only.
+ */
+export async function dropSettled(options: SettledOptions): Promise<void> {
+  const large = new LargeEvents(options);
+  const { engine, subscription, deadline, holds } = options;
+  const settled = new Map<string, number>();
+  const ended = new Set<string>();
+  for await (const { log, position, letter } of readDeadLetters(options)) {
+    if (ended.has(log)) continue;
+    const { parked, source, number } = letter;
+    if (parked === undefined || (await holds({ subscription, key: parked, dead: { source, number }, look: true })))
+      ended.add(log);
+    else settled.set(log, position + 1);
+  }
+  for (const [log, before] of settled) {
+    await engine.log.trim(log, before, { deadline });
+    await large.collect(log, before);
+  }
+}
+
+/**
  * Sends dead letters into their topic as new events and drops the letters. Answers how many were sent.
  * @throws UNSUPPORTED at a letter without its event (nothing behind it is sent), DEADLINE_EXCEEDED: repeat, it goes on.
  */
 export async function redrive(options: RedriveOptions): Promise<number> {
-  const { log, clock, random, deadline, limit = Number.POSITIVE_INFINITY } = options;
+  const { engine, clock, random, deadline, limit = Number.POSITIVE_INFINITY } = options;
+  const large = new LargeEvents(options);
   const writers = new Map<string, TopicWriter>();
   let sent = 0;
-  const send = async ({ log: from, letter, source, number }: StoredLetter): Promise<boolean> => {
+  const send = async ({ log: from, letter, source, number, traceparent }: StoredLetter): Promise<boolean> => {
     if (letter.parked !== undefined) {
       return options.resume({
         subscription: options.subscription,
@@ -119,7 +159,7 @@ export async function redrive(options: RedriveOptions): Promise<number> {
       throw new TandemError('UNSUPPORTED', `the letter of ${letter.source} ${letter.number} does not hold its event`);
     }
     const target = topicLog(letter.topic, partitionOf(letter.key, letter.partitions));
-    const writer = writers.get(target) ?? new TopicWriter({ log, topicLog: target, clock, random });
+    const writer = writers.get(target) ?? new TopicWriter({ engine, topicLog: target, clock, random });
     writers.set(target, writer);
     const event = {
       source: `redrive/${from}/${source}`,
@@ -127,7 +167,7 @@ export async function redrive(options: RedriveOptions): Promise<number> {
       key: letter.key,
       body: pack(letter.event),
       at: clock.now(),
-      traceparent: undefined,
+      traceparent,
       only: letter.subscription,
     };
     await writer.send(encodeEvent(event), deadline);
@@ -135,8 +175,10 @@ export async function redrive(options: RedriveOptions): Promise<number> {
   };
   try {
     let previous: StoredLetter | undefined;
-    const drop = async ({ log: name, position }: StoredLetter): Promise<void> =>
-      log.trim(name, position + 1, { deadline });
+    const drop = async ({ log: name, position }: StoredLetter): Promise<void> => {
+      await engine.log.trim(name, position + 1, { deadline });
+      await large.collect(name, position + 1);
+    };
     for await (const stored of readDeadLetters(options)) {
       if (previous && previous.log !== stored.log) await drop(previous);
       if (sent >= limit) break;

@@ -4,6 +4,7 @@
  */
 import { TandemError } from '../core/errors.ts';
 import { pack, unpack } from '../replication/codec.ts';
+import type { NamedBlob } from '../replication/large-entries.ts';
 
 export interface StoredEvent {
   /** A state log (`state/inventory/3#<incarnation>`) for `tx.emit`, a process start for `publish`. */
@@ -11,8 +12,10 @@ export interface StoredEvent {
   /** Grows with every event of that source; see `numberOf`. */
   readonly number: number;
   readonly key: string;
-  /** The event itself, packed: only its handler unpacks it. */
+  /** The event itself, packed: only its handler unpacks it. Empty while it is `large`. */
   readonly body: Uint8Array;
+  /** Where the body lies, and its size, when no entry of the log could hold it. */
+  readonly large?: (NamedBlob & { readonly bytes: number }) | undefined;
   /** Wall time of the source in ms. */
   readonly at: number;
   readonly traceparent: string | undefined;
@@ -29,30 +32,25 @@ export function numberOf(position: number, index: number): number {
 }
 
 const format = 1;
+/** The body is a blob. */
+const largeFormat = 2;
 
 export function encodeEvent(event: StoredEvent): Uint8Array {
-  return pack([
-    format,
-    event.source,
-    event.number,
-    event.key,
-    event.body,
-    event.at,
-    event.traceparent ?? null,
-    event.only ?? null,
-  ]);
+  const { source, number, key, body, at, traceparent = null, only = null, large } = event;
+  if (!large) return pack([format, source, number, key, body, at, traceparent, only]);
+  return pack([largeFormat, source, number, key, body, at, traceparent, only, large.blob, large.sha256, large.bytes]);
 }
 
 /** @throws CORRUPT when the bytes are not an event of a known format. */
 export function decodeEvent(bytes: Uint8Array): StoredEvent {
   const fields = unpacked(bytes) as unknown[];
-  if (!Array.isArray(fields) || fields[0] !== format) {
+  if (!Array.isArray(fields) || (fields[0] !== format && fields[0] !== largeFormat)) {
     throw new TandemError(
       'CORRUPT',
-      `an event has format ${String(fields?.[0])}, this version reads ${format}; upgrade before reading on`,
+      `an event has format ${String(fields?.[0])}, this version reads ${format} and ${largeFormat}; upgrade before reading on`,
     );
   }
-  const [, source, number, key, body, at, traceparent, only] = fields;
+  const [found, source, number, key, body, at, traceparent, only, blob, sha256, size] = fields;
   if (
     typeof source !== 'string' ||
     typeof number !== 'number' ||
@@ -69,10 +67,13 @@ export function decodeEvent(bytes: Uint8Array): StoredEvent {
     at: at as number,
     traceparent: (traceparent as string | null) ?? undefined,
     ...(only ? { only: only as string } : {}),
+    ...(found === largeFormat
+      ? { large: { blob: blob as string, sha256: sha256 as string, bytes: size as number } }
+      : {}),
   };
 }
 
-/** The event itself. @throws CORRUPT when the bytes cannot be read. */
+/** The event itself; `whole` before (see `large-events.ts`). @throws CORRUPT when the bytes cannot be read. */
 export function bodyOf(event: StoredEvent): unknown {
   return unpacked(event.body);
 }

@@ -10,8 +10,8 @@ import { Publisher } from './publisher.ts';
 const keys = ['a', 'b', 'c', 'd', 'e', 'f'];
 
 async function letters(cluster: Cluster): Promise<DeadLetter[]> {
-  const { clock, engine } = cluster;
-  const options = { log: engine.log, service, subscription: 'book', deadline: clock.monotonic() + 60_000 };
+  const { clock, random, engine } = cluster;
+  const options = { engine, service, subscription: 'book', clock, random, deadline: clock.monotonic() + 60_000 };
   return clock.complete(async () => {
     const found: DeadLetter[] = [];
     for await (const { letter } of readDeadLetters(options)) found.push(letter);
@@ -71,7 +71,7 @@ test('an event that its schema refuses becomes a dead letter, and the key goes o
   const { clock, random, engine } = cluster;
   await cluster.open('ledger-1-a');
   await clock.advance(2000);
-  const publisher = new Publisher({ log: engine.log, source: 'elsewhere-1', clock, random });
+  const publisher = new Publisher({ engine, source: 'elsewhere-1', clock, random });
   const publish = (n: unknown): Promise<void> =>
     publisher.publishRaw(placed.name, placed.partitions, 'a', { id: 'a', n }, clock.monotonic() + 5000, undefined);
   await clock.complete(publish('seven'));
@@ -101,7 +101,7 @@ test('a redriven dead letter reaches its own subscription once more and no other
   broken = false;
   const { clock, random, engine } = cluster;
   const options = {
-    log: engine.log,
+    engine,
     service,
     subscription: 'book',
     clock,

@@ -5,7 +5,7 @@
  */
 import type { Topic } from '../contract/topic.ts';
 import type { Answerer, Incoming, Reply } from '../core/channel.ts';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
@@ -18,6 +18,7 @@ import type { Keyspace, Sender } from '../state/keyspace.ts';
 import { type CursorRow, mayReplace } from './cursor.ts';
 import { Floors } from './floors.ts';
 import { type Delivery, type FloorForm, Handling } from './handling.ts';
+import { LargeEvents } from './large-events.ts';
 import type { LaterForm } from './later.ts';
 import { type ParkedKey, parkedKeys, type ResumeForm, resume } from './parking.ts';
 import { topicLog } from './publisher.ts';
@@ -69,12 +70,15 @@ export interface ParkedForm {
 
 /** Deliveries of one subscription under way at once from one process: one slow subscription does not starve the others. */
 const deliveriesMax = 128;
+/** Between two looks whether a partition is about to be handed over. */
+const handOverLookMs = 100;
 
 export function openEvents(options: EventsOptions): Events {
   const { keyspace, engine, clock, random, logger, meter, service } = options;
   const subscriptions = new Map(options.subscriptions.map(subscription => [subscription.name, subscription]));
   const slots = new Map(options.subscriptions.map(({ name }) => [name, new Slots(deliveriesMax)]));
-  const handling = new Handling({ ...options, subscriptions });
+  const large = new LargeEvents(options);
+  const handling = new Handling({ ...options, subscriptions, large });
   const relays = new Map<number, Relay>();
   const resuming = new Map<number, Resuming>();
   const readers = new Map<
@@ -90,7 +94,7 @@ export function openEvents(options: EventsOptions): Events {
   const retention = openRetention({
     ...options,
     topics: [...(options.publishes ?? []), ...options.subscriptions.map(({ topic }) => topic)],
-    log: engine.log,
+    large,
   });
   const closing = new Set<Promise<void>>();
   let closed = false;
@@ -121,7 +125,7 @@ export function openEvents(options: EventsOptions): Events {
   const openRelay = (partition: number): Relay =>
     new Relay({
       source: position => keyspace.logOf(partition, position),
-      log: engine.log,
+      engine,
       emitted: (from, signal) => keyspace.emitted(partition, from, signal),
       loadPosition: async () => (keyspace.system(partition).get('$relay', 'position') as number | undefined) ?? 0,
       savePosition: async position => {
@@ -139,6 +143,7 @@ export function openEvents(options: EventsOptions): Events {
     return {
       subscription,
       slots: slots.get(subscription.name)!,
+      whole: (event, position) => handling.whole(event, subscription.topic, position),
       clock,
       random,
       logger,
@@ -240,24 +245,46 @@ export function openEvents(options: EventsOptions): Events {
     return reply.body as R;
   };
 
-  const handle = async (method: string, body: unknown, until: number, signal: AbortSignal): Promise<unknown> => {
+  /**
+   * To the writer of the partition, from who is not it: once, and never to oneself. Between two writers nobody is.
+   * @throws MOVED, which is safe to repeat.
+   */
+  const passOn = <R>(
+    partition: number,
+    method: string,
+    body: unknown,
+    until: number,
+    signal: AbortSignal,
+    hops: number,
+  ): Promise<R> => {
+    if (hops === 0 && !keyspace.route(partition, false).here) return send(partition, method, body, until, signal);
+    throw new TandemError('MOVED', `partition ${partition} is not written by this instance now; try again`);
+  };
+
+  const handle = async (
+    method: string,
+    body: unknown,
+    until: number,
+    signal: AbortSignal,
+    hops = 0,
+  ): Promise<unknown> => {
     if (method === '$event') return handling.run(body as DeliveryForm, until, signal);
     if (method === '$event.floor') return handling.raiseFloor(body as FloorForm, until);
-    if (method === '$event.replay') return replay(body as ReplayForm, until, signal);
+    if (method === '$event.replay') return replay(body as ReplayForm, until, signal, hops);
     if (method === '$event.later') return keep(body as LaterForm, until);
     if (method === '$event.parked') return parkedHere(body as ParkedForm);
     if (method === '$event.readers') return readersHere();
-    if (method === '$event.resume') return resumeKey(body as ResumeForm, until, signal);
+    if (method === '$event.resume') return resumeKey(body as ResumeForm, until, signal, hops);
     throw new TandemError('NOT_FOUND', `events do not answer '${method}'`);
   };
 
   /** Whoever is asked; the writer of the cursor's partition does it. */
-  const replay = async (form: ReplayForm, until: number, signal: AbortSignal): Promise<unknown> => {
+  const replay = async (form: ReplayForm, until: number, signal: AbortSignal, hops: number): Promise<unknown> => {
     const subscription = subscriptions.get(form.subscription);
     if (!subscription) throw new TandemError('MOVED', `this instance has no subscription '${form.subscription}'`);
     const source = sourceOf(service, subscription, form.topicPartition);
     const partition = keyspace.partitionOf(source);
-    if (!keyspace.isWriter(partition)) return send(partition, '$event.replay', form, until, signal);
+    if (!keyspace.isWriter(partition)) return passOn(partition, '$event.replay', form, until, signal, hops);
     const topic = topicLog(subscription.topic.name, form.topicPartition);
     checkReplay(topic, form.from, await engine.log.info(topic, { deadline: until }));
     const before = readers.get(source)?.reader;
@@ -295,9 +322,9 @@ export function openEvents(options: EventsOptions): Events {
       .slice(0, limit);
 
   /** Whoever is asked; the writer of the key's partition does it. Answers whether the key was parked. */
-  const resumeKey = async (form: ResumeForm, until: number, signal: AbortSignal): Promise<boolean> => {
+  const resumeKey = async (form: ResumeForm, until: number, signal: AbortSignal, hops: number): Promise<boolean> => {
     const partition = keyspace.partitionOf(form.key);
-    if (!keyspace.isWriter(partition)) return send(partition, '$event.resume', form, until, signal);
+    if (!keyspace.isWriter(partition)) return passOn(partition, '$event.resume', form, until, signal, hops);
     const found = await keyspace.system(partition).transact(undefined, tx => resume(tx, form), { deadline: until });
     resuming.get(partition)?.wake();
     return found;
@@ -318,7 +345,7 @@ export function openEvents(options: EventsOptions): Events {
   /** Who publishes from outside may not know the writer: it is sent on once. */
   const forwardLater = async ({ body, deadline: until, signal, meta }: Incoming): Promise<void> => {
     const partition = keyspace.partitionOf((body as LaterForm).key);
-    if (((meta ?? {}) as { hops?: number }).hops) handling.checkHere(partition);
+    if (hopsOf({ meta }) > 0) handling.checkHere(partition);
     await send(partition, '$event.later', body, until, signal);
   };
 
@@ -336,14 +363,19 @@ export function openEvents(options: EventsOptions): Events {
     }
   };
 
+  const track = (ending: Promise<void>): void => {
+    const tracked = ending.finally(() => closing.delete(tracked));
+    closing.add(tracked);
+  };
+
   const stopping = (partition: number, graceMs?: number): void => {
-    const track = (ending: Promise<void>): void => {
-      const tracked = ending.finally(() => closing.delete(tracked));
-      closing.add(tracked);
-    };
     const relay = relays.get(partition);
     relays.delete(partition);
     if (relay) track(relay.close());
+    stopReading(partition, graceMs);
+  };
+
+  const stopReading = (partition: number, graceMs?: number): void => {
     const resumer = resuming.get(partition);
     resuming.delete(partition);
     if (resumer) track(resumer.close(graceMs));
@@ -360,22 +392,41 @@ export function openEvents(options: EventsOptions): Events {
     else stopping(partition);
   });
 
+  /** Readers end before their partition goes: what they handled is in their cursor by then, and is not handled again. */
+  const paused = new Set<number>();
+  const watching = every(clock, handOverLookMs, () => {
+    for (const partition of relays.keys()) {
+      if (keyspace.isHandingOver(partition)) {
+        if (paused.has(partition)) continue;
+        paused.add(partition);
+        stopReading(partition);
+      } else if (paused.delete(partition)) starting(partition);
+    }
+    for (const partition of paused) if (!relays.has(partition)) paused.delete(partition);
+  });
+
   return {
     handles: method => method === '$event' || method.startsWith('$event.'),
     answer: async (incoming: Incoming): Promise<Reply> => ({
       body:
         (await (incoming.method === '$event.later'
           ? forwardLater(incoming)
-          : handle(incoming.method, incoming.body, incoming.deadline, incoming.signal))) ?? null,
+          : handle(incoming.method, incoming.body, incoming.deadline, incoming.signal, hopsOf(incoming)))) ?? null,
     }),
     close: async graceMs => {
       closed = true;
       retention.close();
       unsubscribe();
+      watching.cancel();
       for (const partition of [...relays.keys()]) stopping(partition, graceMs);
       await Promise.allSettled([...closing]);
+      await handling.close(graceMs ?? 1000);
     },
   };
+}
+
+function hopsOf({ meta }: Pick<Incoming, 'meta'>): number {
+  return ((meta ?? {}) as { hops?: number }).hops ?? 0;
 }
 
 /** Names the reader of a topic partition; hashed, it also says which partition holds its cursor. No `/` before the number: each is placed by itself. */

@@ -4,15 +4,16 @@
  */
 import { Session } from '../calling/session.ts';
 import type { Topic } from '../contract/topic.ts';
-import { type Clock, isoTime } from '../core/clock.ts';
+import { type Clock, isoTime, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import { limits } from '../core/limits.ts';
 import { validate } from '../core/schema.ts';
+import { partitionOf } from '../partitioning/hash.ts';
 import type { Keyspace, Scope } from '../state/keyspace.ts';
 import type { DeadLetter } from './dead-letters.ts';
-import { bodyOf, positionOf } from './event.ts';
+import { bodyOf, positionOf, type StoredEvent } from './event.ts';
+import type { LargeEvents } from './large-events.ts';
 import { join, park, parkedKey } from './parking.ts';
-import { deadLetterTopic } from './publisher.ts';
+import { deadLetterTopic, topicLog } from './publisher.ts';
 import type { DeliveryFate, DeliveryForm, SubscriptionDefinition } from './subscription.ts';
 
 /** What the handler of one delivery is given. */
@@ -33,6 +34,7 @@ export interface HandlingOptions {
   readonly keyspace: Keyspace;
   readonly subscriptions: ReadonlyMap<string, SubscriptionDefinition>;
   readonly handle: (delivery: Delivery) => Promise<unknown>;
+  readonly large: LargeEvents;
   readonly clock: Clock;
 }
 
@@ -42,6 +44,7 @@ const handlingMax = 1024;
 export class Handling {
   readonly #options: HandlingOptions;
   #running = 0;
+  #closing = false;
 
   constructor(options: HandlingOptions) {
     this.#options = options;
@@ -54,6 +57,9 @@ export class Handling {
     if (!subscription) throw new TandemError('MOVED', `this instance has no subscription '${form.subscription}'`);
     const partition = keyspace.partitionOf(form.key);
     this.checkHere(partition);
+    // A handler that runs as its partition goes would run again at the next writer.
+    if (this.#closing || keyspace.isHandingOver(partition))
+      throw new TandemError('MOVED', `partition ${partition} is being handed over; repeat`);
     if (this.#running >= handlingMax) {
       const details = { retryAfterMs: 100 };
       throw new TandemError('OVERLOADED', `${handlingMax} events are being handled here`, { details });
@@ -70,29 +76,43 @@ export class Handling {
     }
   }
 
+  /** Begins nothing more, and waits up to `graceMs` for what runs. */
+  async close(graceMs: number): Promise<void> {
+    const { clock } = this.#options;
+    this.#closing = true;
+    for (const end = clock.monotonic() + graceMs; this.#running > 0 && clock.monotonic() < end; ) await sleep(clock, 5);
+  }
+
   /** When its key is parked it is put behind those that wait, under its own id. @throws MOVED when the key was just resumed. */
   async #waits(
     form: DeliveryForm,
-    { onDead, name }: SubscriptionDefinition,
+    { onDead, name, topic }: SubscriptionDefinition,
     partition: number,
     deadline: number,
   ): Promise<DeliveryFate | undefined> {
     if (onDead !== 'park' || form.parked) return undefined;
     const system = this.#options.keyspace.system(partition);
     if (!parkedKey(system, name, form.key)) return undefined;
+    const event = await this.whole(form.event, topic, form.number);
     // What came before, and was done or has joined then, is not run again.
     let fate: DeliveryFate = 'handled';
     await system.transact(
       requestOf(form),
       tx => {
         // Nothing is stored then, and the delivery comes again.
-        if (!join(tx, name, form.key, form.event))
+        if (!join(tx, name, form.key, event))
           throw new TandemError('MOVED', `key '${form.key}' of '${name}' is not parked any more`);
         fate = 'parked';
       },
       { deadline },
     );
     return fate;
+  }
+
+  /** What waits or is given up holds its body itself: its topic may let go of it. @throws NOT_FOUND, CORRUPT */
+  whole(event: StoredEvent, topic: Topic, position: number): Promise<StoredEvent> {
+    if (!event.large) return Promise.resolve(event);
+    return this.#options.large.whole(topicLog(topic.name, partitionOf(event.key, topic.partitions)), position, event);
   }
 
   async raiseFloor(floor: FloorForm, until: number): Promise<void> {
@@ -150,8 +170,9 @@ export class Handling {
 
   /** What breaks the schema is tried again like what fails, since in a roll the next try may meet newer code; then it is a dead letter. @throws INVALID */
   async #read({ event, number, subscription }: DeliveryForm, topic: Topic): Promise<unknown> {
+    const body = bodyOf(await this.whole(event, topic, number));
     try {
-      return await validate(topic.schema, bodyOf(event), `event of '${topic.name}'`);
+      return await validate(topic.schema, body, `event of '${topic.name}'`);
     } catch (cause) {
       const { code, message, details } = TandemError.from(cause);
       if (code !== 'INVALID') throw cause;
@@ -170,35 +191,44 @@ export class Handling {
     deadline: number,
   ): Promise<DeliveryFate> {
     const { keyspace, clock, service } = this.#options;
-    const { dead, event, number, source, attempt } = form;
+    const { dead, number, source, attempt } = form;
+    const event = await this.whole(form.event, topic, number).catch(goneIs(undefined));
     const letter: Omit<DeadLetter, 'event'> = {
       subscription: `${service}.${name}`,
       topic: topic.name,
       partitions: topic.partitions,
-      key: event.key,
+      key: form.event.key,
       error: dead ?? { code: 'INTERNAL', message: '' },
       attempts: attempt,
       source,
       number,
       at: clock.now(),
-      ...(onDead === 'park' ? { parked: form.key } : {}),
+      ...(onDead === 'park' && event ? { parked: form.key } : {}),
     };
-    // a letter holds the event and a little more, and must fit an entry like everything else
-    const fits = event.body.length < limits.entryBytesMax - 65_536;
-    const body: DeadLetter = fits ? { ...letter, event: bodyOf(event) } : letter;
+    const body: DeadLetter = event ? { ...letter, event: bodyOf(event) } : letter;
+    const { traceparent } = form.event;
     const to = { name: deadLetterTopic(service, name), partitions: topic.partitions };
     let fate: DeliveryFate = 'handled';
     await keyspace.system(partition).transact(
       requestOf(form),
       tx => {
-        if (onDead === 'park') park(tx, form, letter.error);
+        if (onDead === 'park' && event) park(tx, { ...form, event }, letter.error);
         tx.emit(to, form.key, body);
         fate = 'dead';
       },
-      { deadline, ...(event.traceparent ? { traceparent: event.traceparent } : {}) },
+      { deadline, ...(traceparent ? { traceparent } : {}) },
     );
     return fate;
   }
+}
+
+/** For what retention took, or a lost blob; anything else may be mended by another try. */
+function goneIs<T>(value: T): (cause: unknown) => T {
+  return cause => {
+    const { code } = TandemError.from(cause);
+    if (code === 'NOT_FOUND' || code === 'CORRUPT') return value;
+    throw cause;
+  };
 }
 
 export interface FloorForm {

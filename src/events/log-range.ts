@@ -1,6 +1,7 @@
 /** Where in a topic partition a time or an amount of bytes begins: found by reading on from the first event that is kept. */
-import type { Log } from '../log/engine.ts';
+import type { Engine, Log } from '../log/engine.ts';
 import { decodeEvent } from './event.ts';
+import { largeBlobs, largeBytes } from './large-events.ts';
 
 const readBytes = 1_048_576;
 /** The first look: mostly nothing is to be passed over. */
@@ -11,6 +12,10 @@ export interface RangeOptions {
   readonly topicLog: string;
   /** Of the next step, of which a long log takes many: absolute, monotonic ms. */
   readonly deadline: () => number;
+}
+
+export interface SizeOptions extends RangeOptions {
+  readonly engine: Pick<Engine, 'blobs'>;
 }
 
 /**
@@ -31,10 +36,11 @@ export async function positionAt({ log, topicLog, deadline }: RangeOptions, atMs
   return tail + 1;
 }
 
-/** Position from which on at most `bytes` are kept; the newest event is, whatever its size. */
-export async function positionOfLast({ log, topicLog, deadline }: RangeOptions, bytes: number): Promise<number> {
+/** Position from which on at most `bytes` are kept, large events included; the newest event is, whatever its size. */
+export async function positionOfLast({ engine, log, topicLog, deadline }: SizeOptions, bytes: number): Promise<number> {
   const info = await log.info(topicLog, { deadline: deadline() });
-  let over = info.bytes - bytes;
+  const inBlobs = largeBytes(await largeBlobs(engine, `${topicLog}/`, deadline()));
+  let over = info.bytes + inBlobs - bytes;
   let next = info.first;
   while (over > 0 && next <= info.tail) {
     const entries = await log.read(topicLog, next, readBytes, { deadline: deadline() });
@@ -42,6 +48,7 @@ export async function positionOfLast({ log, topicLog, deadline }: RangeOptions, 
     for (const { position, body } of entries) {
       if (over <= 0) break;
       over -= body.length;
+      if (inBlobs > 0 && body.length > 0) over -= decodeEvent(body).large?.bytes ?? 0;
       next = position + 1;
     }
   }

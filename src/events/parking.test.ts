@@ -9,8 +9,10 @@ import type { ParkedKey, ResumeForm } from './parking.ts';
 const park = { ...book, onDead: 'park' as const };
 type Placed = z.infer<typeof Order>;
 
-const letterOptions = ({ engine, clock }: Cluster) => ({
-  log: engine.log,
+const letterOptions = ({ engine, clock, random }: Cluster) => ({
+  engine,
+  clock,
+  random,
   service,
   subscription: 'book',
   deadline: clock.monotonic() + 60_000,
@@ -45,8 +47,6 @@ const redriveAll = (cluster: Cluster): Promise<number> =>
   cluster.clock.complete(
     redrive({
       ...letterOptions(cluster),
-      clock: cluster.clock,
-      random: cluster.random,
       resume: async (form: ResumeForm) => (await ask(cluster, '$event.resume', form)) as boolean,
     }),
   );
@@ -172,3 +172,15 @@ for (let seed = 1; seed <= 6; seed++) {
     for (const id of keys) assert.deepEqual(await order(cluster, id), [1, 2, 3, 4, 5, 6]);
   });
 }
+
+test('who is asked between two writers says so, and never asks itself', async () => {
+  const cluster = openCluster(count, { subscriptions: [park] });
+  const node = await cluster.open('ledger-1-a');
+  const partition = node.keyspace.partitionOf('a');
+  assert(!node.keyspace.isWriter(partition), 'it has not begun to write');
+  assert(node.keyspace.route(partition, false).here);
+  await assert.rejects(ask(cluster, '$event.resume', { subscription: 'book', key: 'a' }), {
+    code: 'MOVED',
+    outcome: 'not-done',
+  });
+});

@@ -50,6 +50,8 @@ export interface ResumeForm {
   readonly dead?: Delivered | undefined;
   /** Drops the event that failed. */
   readonly discard?: boolean | undefined;
+  /** Only asks whether the key waits. */
+  readonly look?: boolean | undefined;
 }
 
 export function parkedKey(rows: Pick<SystemPart, 'get'>, subscription: string, key: string): ParkedKey | undefined {
@@ -97,10 +99,11 @@ export function join(tx: SystemTx, subscription: string, key: string, event: Sto
 }
 
 /** Lets a key go on; repeating it is harmless. False when it is not parked, or by another delivery than the one that is meant. */
-export function resume(tx: SystemTx, { subscription, key, dead, discard }: ResumeForm): boolean {
+export function resume(tx: SystemTx, { subscription, key, dead, discard, look }: ResumeForm): boolean {
   const head = parkedKey(tx, subscription, key);
   if (!head) return false;
   if (dead && (head.dead.source !== dead.source || head.dead.number !== dead.number)) return false;
+  if (look) return !head.resumed;
   // It goes on already: another round would handle again what is being handled.
   if (head.resumed) return !discard;
   const resumed = { ...head, round: head.round + 1, resumed: true };

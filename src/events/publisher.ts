@@ -4,15 +4,14 @@ import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Random } from '../core/random.ts';
 import { validate } from '../core/schema.ts';
-import type { Log } from '../log/engine.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import { keyOf, packEvent } from '../state/table-codec.ts';
 import { encodeEvent } from './event.ts';
 import { dueTime, type LaterOptions, publishLater, type When } from './later.ts';
-import { TopicWriter } from './topic-writer.ts';
+import { type TopicEngine, TopicWriter } from './topic-writer.ts';
 
 export interface PublisherOptions {
-  readonly log: Log;
+  readonly engine: TopicEngine;
   /** Unique per process start. */
   readonly source: string;
   readonly clock: Clock;

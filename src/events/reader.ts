@@ -17,6 +17,9 @@ import type { Entry, Log } from '../log/engine.ts';
 import { Cursor, type CursorRow } from './cursor.ts';
 import { bodyOf, decodeEvent, type StoredEvent } from './event.ts';
 
+/** Why a reader does not go on: retention dropped events that it had not read, or the next one cannot be read. */
+export type StoppedBy = 'dropped' | 'unreadable' | null;
+
 /** Identity of a delivery within its group: which replay, and where in the topic partition. */
 export interface EventPlace {
   readonly generation: number;
@@ -65,7 +68,7 @@ export class Reader {
   #room: (() => void) | undefined;
   #failures = 0;
   #cursor: Cursor | undefined;
-  #stuck = false;
+  #stopped: StoppedBy = null;
 
   constructor(options: ReaderOptions) {
     this.#options = options;
@@ -73,9 +76,9 @@ export class Reader {
   }
 
   /** How far it has come: undefined until it has begun. */
-  get progress(): { readonly position: number; readonly taken: number; readonly stopped: boolean } | undefined {
+  get progress(): { readonly position: number; readonly taken: number; readonly stopped: StoppedBy } | undefined {
     const { position, lastTaken: taken } = this.#cursor ?? {};
-    return position === undefined ? undefined : { position, taken: taken!, stopped: this.#stuck };
+    return position === undefined ? undefined : { position, taken: taken!, stopped: this.#stopped };
   }
 
   /** Takes nothing more on, waits up to `graceMs` for what is being handled, stores the cursor. */
@@ -134,7 +137,7 @@ export class Reader {
         }
         this.#failures = 0;
         this.#options.stopped.set(0);
-        this.#stuck = false;
+        this.#stopped = null;
       }
     } catch (cause) {
       // told here, since what was taken before may take long to end
@@ -142,7 +145,7 @@ export class Reader {
       if (!signal.aborted && unreadable.has(code)) {
         const { logger, group, stopped } = this.#options;
         stopped.set(1);
-        this.#stuck = true;
+        this.#stopped = code === 'NOT_FOUND' ? 'dropped' : 'unreadable';
         const record = { topicLog, group, after: cursor.lastTaken, code, message };
         logger.error(
           code === 'NOT_FOUND'
@@ -182,7 +185,8 @@ export class Reader {
     // What a barrier that appends leaves in the log.
     if (entry.body.length === 0) return cursor.pass(position);
     const event = decodeEvent(entry.body);
-    bodyOf(event);
+    // A large one is read where it is handled; one that cannot be read there is given up.
+    if (!event.large) bodyOf(event);
     const done = cursor.take(position, event);
     if (!done) return;
     if (event.only !== undefined && event.only !== this.#options.group) return done();

@@ -30,7 +30,7 @@ function outbox(model: ReturnType<typeof engineModel>, clock: ReturnType<typeof 
     own,
     relay: new Relay({
       source: () => 'state/shop/0#i',
-      log: model.connect(own).log,
+      engine: model.connect(own),
       async *emitted(from: number, signal: AbortSignal): AsyncGenerator<EmittedBatch> {
         for (let next = from; !signal.aborted; ) {
           if (entries.length < next) {

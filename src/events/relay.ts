@@ -7,17 +7,16 @@ import { type Clock, sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Logger } from '../core/logger.ts';
 import { backoffMs, type Random } from '../core/random.ts';
-import type { Log } from '../log/engine.ts';
 import { partitionOf } from '../partitioning/hash.ts';
 import type { EmittedBatch, EmittedEvent } from '../state/keyspace.ts';
 import { encodeEvent, numberOf } from './event.ts';
 import { topicLog } from './publisher.ts';
-import { TopicWriter } from './topic-writer.ts';
+import { type TopicEngine, TopicWriter } from './topic-writer.ts';
 
 export interface RelayOptions {
   /** Names the state log, as it was called when the entry at a position was written: the source of what that emitted. */
   readonly source: (position: number) => string;
-  readonly log: Log;
+  readonly engine: TopicEngine;
   readonly emitted: (from: number, signal: AbortSignal) => AsyncIterable<EmittedBatch>;
   readonly loadPosition: () => Promise<number>;
   readonly savePosition: (position: number) => Promise<void>;
@@ -34,8 +33,9 @@ export interface RelayOptions {
 const saveIntervalMs = 500;
 /** Without events the position is stored only every so many entries: storing is itself an entry, and would feed on itself. */
 const quietEntriesMax = 1000;
-/** Events on their way at once: below what one topic writer lets wait, since all may be for one topic partition. */
+/** Events on their way at once, and their bytes: below what one topic writer lets wait, since all may be for one topic partition. */
 const chunkMax = 2048;
+const chunkBytesMax = 16_777_216;
 
 export class Relay {
   readonly #options: RelayOptions;
@@ -114,8 +114,10 @@ export class Relay {
 
     try {
       for await (const { through, events } of emitted(saved + 1, signal)) {
-        for (let at = 0; at < events.length && !signal.aborted; at += chunkMax) {
-          await this.#send(events.slice(at, at + chunkMax));
+        for (let at = 0; at < events.length && !signal.aborted; ) {
+          const end = chunkEnd(events, at);
+          await this.#send(events.slice(at, end));
+          at = end;
         }
         if (signal.aborted) return;
         this.#failures = 0;
@@ -157,10 +159,21 @@ export class Relay {
   #writer(log: string): TopicWriter {
     let writer = this.#writers.get(log);
     if (!writer) {
-      const { log: engineLog, clock, random } = this.#options;
-      writer = new TopicWriter({ log: engineLog, topicLog: log, clock, random });
+      writer = new TopicWriter({ ...this.#options, topicLog: log });
       this.#writers.set(log, writer);
     }
     return writer;
   }
+}
+
+/** Behind the last event of the chunk that begins at `from`. */
+function chunkEnd(events: readonly EmittedEvent[], from: number): number {
+  let bytes = 0;
+  let end = from;
+  while (end < events.length && end - from < chunkMax) {
+    bytes += events[end]!.body.length;
+    if (bytes > chunkBytesMax && end > from) break;
+    end++;
+  }
+  return end;
 }

@@ -11,6 +11,7 @@ import { engineModel } from '../simulation/engine.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
 import { encodeEvent } from './event.ts';
 import { Order } from './fixture.test.ts';
+import { LargeEvents } from './large-events.ts';
 import { topicLog } from './publisher.ts';
 import { openRetention, retentionIntervalMs } from './retention.ts';
 
@@ -21,7 +22,8 @@ const eventBytes = 512 * 1024;
 async function backlog(retention: { age?: `${number}m`; bytes?: number }) {
   const clock = virtualClock();
   const model = engineModel({ clock, random: seededRandom(1), delayMsMax: 0 });
-  const { log } = model.connect(clock);
+  const engine = model.connect(clock);
+  const { log } = engine;
   const placed = topic('orders.placed', Order, { key: 'id', partitions: 1, retention });
   const name = topicLog(placed.name, 0);
   for (let number = 1; number <= 10; number++) {
@@ -52,7 +54,8 @@ async function backlog(retention: { age?: `${number}m`; bytes?: number }) {
   const opened = openRetention({
     topics: [placed],
     keyspace: { partitionOf: () => 0, isWriter: () => true },
-    log: slow,
+    engine: { ...engine, log: slow },
+    large: new LargeEvents({ engine, clock, random: seededRandom(1) }),
     clock,
     logger: silentLogger,
   });

@@ -9,9 +9,10 @@ import { type Clock, every } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
-import type { Log } from '../log/engine.ts';
+import type { Engine } from '../log/engine.ts';
 import type { Keyspace } from '../state/keyspace.ts';
-import { positionAt, positionOfLast, type RangeOptions } from './log-range.ts';
+import type { LargeEvents } from './large-events.ts';
+import { positionAt, positionOfLast, type SizeOptions } from './log-range.ts';
 import { topicLog } from './publisher.ts';
 
 /** Between two looks. An event may live so much longer than it must. */
@@ -20,13 +21,19 @@ export const retentionIntervalMs = 60_000;
 export interface RetentionOptions {
   readonly topics: readonly Topic[];
   readonly keyspace: Pick<Keyspace, 'partitionOf' | 'isWriter'>;
-  readonly log: Log;
+  readonly engine: Pick<Engine, 'log' | 'blobs'>;
+  readonly large: LargeEvents;
   readonly clock: Clock;
   readonly logger: Logger;
 }
 
 export function openRetention(options: RetentionOptions): { close(): void } {
-  const { topics, keyspace, log, clock, logger } = options;
+  const { topics, keyspace, engine, large, clock, logger } = options;
+  /**
+   * Where each log began at the look before, as far as its large events are collected. One look later than it is trimmed, so
+   * who had just read such an event has until then to read its body.
+   */
+  const collected = new Map<string, number>();
   const bounded = [...new Map(topics.map(topic => [topic.name, topic])).values()].filter(
     ({ retention }) => retention.ageMs < Number.POSITIVE_INFINITY || retention.bytes < Number.POSITIVE_INFINITY,
   );
@@ -42,7 +49,11 @@ export function openRetention(options: RetentionOptions): { close(): void } {
         const topic = topicLog(name, partition);
         if (closed) return;
         if (!keyspace.isWriter(keyspace.partitionOf(topic))) continue;
-        await enforce({ log, topicLog: topic, deadline }, retention, clock, logger).catch(cause => {
+        await enforce({ engine, log: engine.log, topicLog: topic, deadline }, retention, clock, logger, async first => {
+          if (collected.get(topic) === first) return;
+          await large.collect(topic, first);
+          collected.set(topic, first);
+        }).catch(cause => {
           const { code, message } = TandemError.from(cause);
           // A topic without a first event has no log yet.
           if (code !== 'NOT_FOUND' && !closed)
@@ -61,13 +72,15 @@ export function openRetention(options: RetentionOptions): { close(): void } {
 }
 
 async function enforce(
-  at: RangeOptions,
+  at: SizeOptions,
   { ageMs, bytes }: Topic['retention'],
   clock: Clock,
   logger: Logger,
+  collect: (first: number) => Promise<void>,
 ): Promise<void> {
   const { log, deadline } = at;
   const { first } = await log.info(at.topicLog, { deadline: deadline() });
+  await collect(first);
   const byAge = ageMs < Number.POSITIVE_INFINITY ? await positionAt(at, clock.now() - ageMs) : first;
   const byBytes = bytes < Number.POSITIVE_INFINITY ? await positionOfLast(at, bytes) : first;
   const before = Math.max(byAge, byBytes);

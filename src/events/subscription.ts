@@ -60,6 +60,8 @@ export interface DelivererOptions {
   readonly died: Counter;
   readonly handled: Counter;
   readonly parked: Counter;
+  /** The event at a position of the topic partition, with its body. */
+  readonly whole: (event: StoredEvent, position: number) => Promise<StoredEvent>;
   /** Deliveries of this subscription under way at once in this process; the rest wait. */
   readonly slots: Slots;
 }
@@ -86,9 +88,9 @@ export async function deliver(
     subscription: subscription.name,
     source,
     number: at.position,
-    key: keyOf(subscription, event),
     event,
   };
+  let key: string | undefined;
   const about = { subscription: subscription.name, source, number: at.position };
   let attempt = at.attempt;
   let dead: DeliveryForm['dead'];
@@ -100,7 +102,8 @@ export async function deliver(
     await slots.enter();
     try {
       if (signal.aborted) return false;
-      const form: DeliveryForm = dead ? { ...delivery, attempt, dead } : { ...delivery, attempt };
+      key ??= dead && event.large ? event.key : await keyOf(options, event, at.position);
+      const form: DeliveryForm = { ...delivery, key, attempt, ...(dead ? { dead } : {}) };
       const fate = await unlessAborted(options.send(form, clock.monotonic() + timeoutMs, cancel), cancel);
       if (fate === 'dead') options.died.add(1);
       else if (fate === 'parked') options.parked.add(1);
@@ -135,10 +138,10 @@ export function deliverySource(source: string, { generation }: Pick<EventPlace, 
   return `${source}/${generation}`;
 }
 
-/** Places the handler: the topic's own key unless the subscription names another field. @throws CORRUPT */
-function keyOf(subscription: SubscriptionDefinition, event: StoredEvent): string {
+/** Places the handler: the topic's own key unless the subscription names another field. @throws CORRUPT, NOT_FOUND */
+async function keyOf({ subscription, whole }: DelivererOptions, event: StoredEvent, position: number): Promise<string> {
   if (subscription.key === subscription.topic.key) return event.key;
-  const value = (bodyOf(event) as Record<string, unknown> | null)?.[subscription.key];
+  const value = (bodyOf(await whole(event, position)) as Record<string, unknown> | null)?.[subscription.key];
   return typeof value === 'string' || typeof value === 'number' ? String(value) : event.key;
 }
 

@@ -10,7 +10,10 @@ import type { Registry } from '../naming/registry.ts';
 import type { Sender } from '../state/keyspace.ts';
 import { countDeadLetters } from './dead-letters.ts';
 import { decodeEvent } from './event.ts';
+import { largeBlobs, largeBytes } from './large-events.ts';
 import { topicLog } from './publisher.ts';
+import type { StoppedBy } from './reader.ts';
+import type { TopicEngine } from './topic-writer.ts';
 
 /** What an instance answers to `$event.readers`. */
 export interface ReadersForm {
@@ -22,8 +25,7 @@ export interface ReadersForm {
     readonly position: number;
     /** Entries taken up to here. */
     readonly taken: number;
-    /** The next entry cannot be read. */
-    readonly stopped: boolean;
+    readonly stopped: StoppedBy;
   }[];
   readonly parked: readonly { readonly subscription: string; readonly keys: number; readonly events: number }[];
 }
@@ -60,7 +62,7 @@ export interface GroupView {
     readonly lag: number | null;
     /** Age of the oldest event that is not done; null when there is none. */
     readonly oldestWaitingMs: number | null;
-    readonly stopped: boolean;
+    readonly stopped: StoppedBy;
   }[];
 }
 
@@ -79,7 +81,7 @@ export interface RecentView {
 }
 
 export interface TopicViewOptions {
-  readonly log: Log;
+  readonly engine: TopicEngine;
   readonly registry: Registry;
   readonly caller: Sender;
   readonly clock: Clock;
@@ -108,13 +110,20 @@ export async function viewTopics(options: TopicViewOptions, wanted: string | und
     .filter(({ name }) => wanted === undefined || name === wanted)
     .sort((a, b) => (a.name < b.name ? -1 : 1));
   const answers = await askReaders(options);
+  const large = await largeBlobs(
+    options.engine,
+    wanted === undefined ? 'topic/' : `topic/${wanted}/`,
+    options.deadline,
+  );
   return Promise.all(
     shown.map(async ({ name, key, partitions: count }) => {
-      const { log, deadline } = options;
+      const { log } = options.engine;
+      const { deadline } = options;
       const partitions = await Promise.all(
         Array.from({ length: count }, async (_, partition) => {
           const { first, tail, bytes } = await infoOf(log, topicLog(name, partition), deadline);
-          return { partition, first, tail, events: tail - first + 1, bytes };
+          const inBlobs = largeBytes(large.filter(blob => blob.startsWith(`large/${topicLog(name, partition)}/`)));
+          return { partition, first, tail, events: tail - first + 1, bytes: bytes + inBlobs };
         }),
       );
       const groups = descriptors.flatMap(({ service, subscriptions }) =>
@@ -154,7 +163,8 @@ async function viewGroup(
   partitions: TopicView['partitions'],
   answers: readonly Answer[],
 ): Promise<GroupView> {
-  const { log, clock, deadline } = options;
+  const { engine, clock, deadline } = options;
+  const { log } = engine;
   const mine = answers.filter(answer => answer.service === service);
   const readers = await Promise.all(
     partitions.map(async ({ partition, tail }) => {
@@ -163,8 +173,7 @@ async function viewGroup(
         .flatMap(({ readers: of, instance }) => of.map(reader => ({ ...reader, instance })))
         .filter(reader => reader.subscription === subscription && reader.partition === partition)
         .sort((a, b) => b.position - a.position)[0];
-      if (!found)
-        return { partition, instance: null, position: null, lag: null, oldestWaitingMs: null, stopped: false };
+      if (!found) return { partition, instance: null, position: null, lag: null, oldestWaitingMs: null, stopped: null };
       const { instance, position, stopped } = found;
       const lag = Math.max(0, tail - position);
       const at = lag > 0 ? await publishedAt(log, topicLog(topic, partition), position + 1, deadline) : undefined;
@@ -184,14 +193,14 @@ async function viewGroup(
     lag: readers.some(({ lag }) => lag === null) ? null : readers.reduce((sum, { lag }) => sum + lag!, 0),
     oldestWaitingMs: ages.length > 0 ? Math.max(...ages) : null,
     parked,
-    dead: await countDeadLetters({ log, service, subscription, deadline }),
+    dead: await countDeadLetters({ engine, service, subscription, deadline }),
     readers,
   };
 }
 
 /** Newest events, oldest first, at most `sampleMax` and about `sampleBytesMax` of each partition. */
 async function viewRecent(
-  { log, clock, deadline }: TopicViewOptions,
+  { engine: { log }, clock, deadline }: TopicViewOptions,
   topic: string,
   partitions: TopicView['partitions'],
 ): Promise<RecentView> {

@@ -8,7 +8,8 @@ import { sleep } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { backoffMs, type Random } from '../core/random.ts';
-import type { AppendResult, Log } from '../log/engine.ts';
+import type { AppendResult, Engine } from '../log/engine.ts';
+import { LargeEvents, moreRoom } from './large-events.ts';
 
 interface Waiting {
   readonly body: Uint8Array;
@@ -18,8 +19,11 @@ interface Waiting {
   settled: boolean;
 }
 
+/** What of an engine topics need. */
+export type TopicEngine = Pick<Engine, 'log' | 'blobs' | 'capabilities'>;
+
 export interface TopicWriterOptions {
-  readonly log: Log;
+  readonly engine: TopicEngine;
   readonly topicLog: string;
   readonly clock: Clock;
   readonly random: Random;
@@ -28,12 +32,17 @@ export interface TopicWriterOptions {
 /** Events of one batch: bounded so that one append stays well below the engine's own limits. */
 const batchMax = 256;
 const batchBytesMax = limits.entryBytesMax;
-/** Events that may wait for one topic log. */
+/** An event with its source, number and key. */
+const encodedBytesMax = limits.eventBytesMax + 262_144;
+/** Events that may wait for one topic log, and their bytes. */
 export const queueMax = 8192;
+const queueBytesMax = 67_108_864;
 
 export class TopicWriter {
   readonly #options: TopicWriterOptions;
+  readonly #large: LargeEvents;
   #queue: Waiting[] = [];
+  #queuedBytes = 0;
   /** The batch that is being sent: its fate is open until it is confirmed. */
   #batch: Waiting[] = [];
   readonly #stopped = new AbortController();
@@ -41,6 +50,7 @@ export class TopicWriter {
 
   constructor(options: TopicWriterOptions) {
     this.#options = options;
+    this.#large = new LargeEvents(options);
   }
 
   /** Events that are not yet confirmed. */
@@ -52,15 +62,17 @@ export class TopicWriter {
   send(body: Uint8Array, deadline: number): Promise<void> {
     const { topicLog } = this.#options;
     if (this.#stopped.signal.aborted) return Promise.reject(new TandemError('CLOSED', 'this publisher is closed'));
-    if (body.length > limits.entryBytesMax) {
-      const message = `an event for ${topicLog} has ${body.length} bytes, more than ${limits.entryBytesMax}`;
-      return Promise.reject(new TandemError('TOO_LARGE', message, { details: { bytesMax: limits.entryBytesMax } }));
+    if (body.length > encodedBytesMax) {
+      const message = `an event for ${topicLog} has ${body.length} bytes, more than ${encodedBytesMax}`;
+      return Promise.reject(new TandemError('TOO_LARGE', message, { details: { bytesMax: encodedBytesMax } }));
     }
-    if (this.#queue.length >= queueMax) {
+    if (this.#queue.length >= queueMax || (this.#queuedBytes > 0 && this.#queuedBytes + body.length > queueBytesMax)) {
       const details = { retryAfterMs: 100 };
-      return Promise.reject(new TandemError('OVERLOADED', `${queueMax} events wait for ${topicLog}`, { details }));
+      const what = `${this.#queue.length} events of ${this.#queuedBytes} bytes wait for ${topicLog}`;
+      return Promise.reject(new TandemError('OVERLOADED', what, { details }));
     }
     return new Promise((resolve, reject) => {
+      this.#queuedBytes += body.length;
       this.#queue.push({ body, deadline, resolve, reject, settled: false });
       if (!this.#sending) void this.#drain();
     });
@@ -74,7 +86,7 @@ export class TopicWriter {
       outcome: 'unknown',
     });
     for (const waiting of this.#batch) fail(waiting, unknown);
-    for (const waiting of this.#queue.splice(0)) fail(waiting, new TandemError('CLOSED', 'this publisher is closed'));
+    for (const waiting of this.#emptied()) fail(waiting, new TandemError('CLOSED', 'this publisher is closed'));
   }
 
   async #drain(): Promise<void> {
@@ -92,7 +104,12 @@ export class TopicWriter {
   /** What waits behind a failed batch must not pass it: a reader would take the later numbers and skip the failed ones when they are sent again. */
   #refuseQueued(cause: TandemError): void {
     const refusal = new TandemError('UNAVAILABLE', `${this.#options.topicLog} does not take events now`, { cause });
-    for (const waiting of this.#queue.splice(0)) fail(waiting, refusal);
+    for (const waiting of this.#emptied()) fail(waiting, refusal);
+  }
+
+  #emptied(): Waiting[] {
+    this.#queuedBytes = 0;
+    return this.#queue.splice(0);
   }
 
   #take(): Waiting[] {
@@ -103,14 +120,19 @@ export class TopicWriter {
       if (count === batchMax || (count > 0 && bytes > batchBytesMax)) break;
       count++;
     }
-    return this.#queue.splice(0, count);
+    const batch = this.#queue.splice(0, count);
+    for (const { body } of batch) this.#queuedBytes -= body.length;
+    return batch;
   }
 
   /** Sends the whole batch, those who gave up on waiting included, until it is certain or nobody waits any more. */
   async #confirm(batch: readonly Waiting[]): Promise<TandemError | undefined> {
-    const { log, topicLog, clock, random } = this.#options;
+    const { engine, topicLog, clock, random } = this.#options;
     const { signal } = this.#stopped;
     const bodies = batch.map(waiting => waiting.body);
+    // Larger than a batch, it is one by itself.
+    const isLarge = bodies[0]!.length > engine.capabilities.entryBytesMax;
+    let room = 1;
     let reason: unknown;
     for (let attempt = 0; !signal.aborted; attempt++) {
       this.#expire(batch, attempt > 0, reason);
@@ -119,11 +141,15 @@ export class TopicWriter {
       const now = clock.monotonic();
       const first = waits.reduce((least, waiting) => Math.min(least, waiting.deadline), Number.POSITIVE_INFINITY);
       try {
+        const deadline = Math.min(first, now + limits.engineTimeoutMs);
         const result = await this.#unlessClosed(
-          log.append(topicLog, 'any', bodies, { deadline: Math.min(first, now + limits.engineTimeoutMs) }),
+          isLarge
+            ? this.#large.append(topicLog, bodies[0]!, room, deadline)
+            : engine.log.append(topicLog, 'any', bodies, { deadline }),
         );
         if (result?.kind === 'appended') return undefined;
         reason = result?.kind === 'unknown' ? result.cause : undefined;
+        if (result?.kind === 'conflict') room = moreRoom(room);
       } catch (cause) {
         reason = cause;
         if (TandemError.from(cause).code === 'TOO_LARGE') return TandemError.from(cause);
@@ -152,6 +178,7 @@ export class TopicWriter {
     if (!this.#queue.some(waiting => waiting.deadline <= now)) return;
     for (const waiting of this.#queue) if (waiting.deadline <= now) fail(waiting, late(topicLog, false, reason));
     this.#queue = this.#queue.filter(waiting => !waiting.settled);
+    this.#queuedBytes = this.#queue.reduce((sum, { body }) => sum + body.length, 0);
   }
 }
 

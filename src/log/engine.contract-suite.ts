@@ -5,6 +5,9 @@ import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { systemRandom } from '../core/random.ts';
+import { decodeEvent, encodeEvent } from '../events/event.ts';
+import { LargeEvents } from '../events/large-events.ts';
+import { TopicWriter } from '../events/topic-writer.ts';
 import { encodeEntry } from '../replication/entry.ts';
 import { decodeReference, isReference, LargeEntries } from '../replication/large-entries.ts';
 import type { AppendResult, Engine, Entry } from './engine.ts';
@@ -286,6 +289,27 @@ export function engineSuite(name: string, open: () => Promise<Opened>): void {
         assert.equal(await large(again).collect('state/s/0', 1), 0);
         assert.equal(await large(again).collect('state/s/0', 2), 2);
         assert.deepEqual(await again.blobs.list('large/', soon()), []);
+      }),
+    );
+
+    it(
+      'has an event past its limit by way of a blob, in its place among others',
+      using(async ({ engine }) => {
+        const [clock, random] = [systemClock, systemRandom];
+        const writer = new TopicWriter({ engine, topicLog: 'topic/t/0', clock, random });
+        const values = [1, 3 * limits.entryBytesMax, 2].map(length => new Uint8Array(length).fill(7));
+        const event = { source: 's', key: 'k', at: 1, traceparent: undefined };
+        await Promise.all(
+          values.map((body, number) => writer.send(encodeEvent({ ...event, number, body }), soon().deadline)),
+        );
+        writer.close();
+        const large = new LargeEvents({ engine, clock, random });
+        const found: Uint8Array[] = [];
+        for (const { position, body } of await engine.log.read('topic/t/0', 1, 1_000_000, soon()))
+          found.push((await large.whole('topic/t/0', position, decodeEvent(body))).body);
+        assert.deepEqual(found.map(Buffer.from), values.map(Buffer.from));
+        assert.equal(await large.collect('topic/t/0', 2), 0);
+        assert.equal(await large.collect('topic/t/0', 3), 1);
       }),
     );
   });

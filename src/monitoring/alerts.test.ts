@@ -37,7 +37,7 @@ test('pending, firing once, resolved once, and forgotten after a while', () => {
   assert.equal(state.size, 0);
 });
 
-test('the standing rules see a dead instance, a lost engine, failing calls and a service without instances', () => {
+test('the standing rules see a dead instance, a lost engine, failing calls, a service without instances and a stopped subscription', () => {
   const { state } = stepAlerts(
     new Map(),
     standingRules(),
@@ -53,8 +53,13 @@ test('the standing rules see a dead instance, a lost engine, failing calls and a
       ],
       partitionsWithoutWriter: [],
       deadLetters: [],
+      stoppedSubscriptions: [{ topic: 'orders', subscription: 'shop.book', partitions: 2 }],
     },
     0,
+  );
+  assert.equal(
+    state.get('subscription stopped orders shop.book')?.text,
+    'shop.book is stopped in 2 partitions of orders; why and what to do: tandem topic show orders',
   );
   const found = [...state.values()].map(alert => `${alert.rule}: ${alert.subject} ${alert.state}`);
   assert.deepEqual(found, [
@@ -62,5 +67,6 @@ test('the standing rules see a dead instance, a lost engine, failing calls and a
     'engine unreachable: engine firing',
     'service down: orders pending',
     'error rate: orders pending',
+    'subscription stopped: orders shop.book firing',
   ]);
 });

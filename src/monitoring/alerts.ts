@@ -97,6 +97,11 @@ export interface Observation {
   }[];
   readonly partitionsWithoutWriter: readonly { readonly service: string; readonly partitions: number }[];
   readonly deadLetters: readonly { readonly topic: string; readonly subscription: string; readonly count: number }[];
+  readonly stoppedSubscriptions: readonly {
+    readonly topic: string;
+    readonly subscription: string;
+    readonly partitions: number;
+  }[];
 }
 
 /** `errorShare` over the last seconds above which a service alerts; default 0.01. */
@@ -151,6 +156,16 @@ export function standingRules(options: { readonly errorShare?: number } = {}): A
         partitionsWithoutWriter.map(({ service, partitions }) => ({
           subject: service,
           text: `${partitions} ${partitions === 1 ? 'partition' : 'partitions'} of ${service} without a writer`,
+        })),
+    },
+    {
+      name: 'subscription stopped',
+      severity: 'page',
+      forMs: 0,
+      find: ({ stoppedSubscriptions }) =>
+        stoppedSubscriptions.map(({ topic, subscription, partitions }) => ({
+          subject: `${topic} ${subscription}`,
+          text: `${subscription} is stopped in ${partitions} ${partitions === 1 ? 'partition' : 'partitions'} of ${topic}; why and what to do: tandem topic show ${topic}`,
         })),
     },
     {

@@ -43,9 +43,12 @@ export function decodeReference(body: Uint8Array): Reference {
 
 /** The entry that `blob` holds. @throws CORRUPT when it is not the one that was referred to. */
 export function entryIn(blob: Uint8Array, reference: Reference): LogEntry {
-  if (sha256Of(blob) !== reference.sha256)
-    throw new TandemError('CORRUPT', `blob '${reference.blob}' is not what the log names by that hash`);
-  return decodeEntry(blob);
+  return decodeEntry(checked(blob, reference));
+}
+
+function checked(bytes: Uint8Array, { blob, sha256 }: NamedBlob): Uint8Array {
+  if (sha256Of(bytes) === sha256) return bytes;
+  throw new TandemError('CORRUPT', `blob '${blob}' is not what the log names by that hash`);
 }
 
 /** What the log has in `body`: an entry, or the reference to a large one that is not `fetched` yet. */
@@ -54,8 +57,14 @@ export function partAt(body: Uint8Array, fetched: LogEntry | undefined): LogEntr
   return fetched ?? decodeReference(body);
 }
 
+/** A blob that a log names, and the hash of its bytes. */
+export interface NamedBlob {
+  readonly blob: string;
+  readonly sha256: string;
+}
+
 export interface LargeEntriesOptions {
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, 'log' | 'blobs'>;
   readonly clock: Clock;
   readonly random: Random;
   readonly engineTimeoutMs: number;
@@ -64,12 +73,12 @@ export interface LargeEntriesOptions {
 /** Large entries that one process reads at once, whatever the number of its partitions; each takes a few times its bytes. */
 const fetchesMax = 4;
 
-/** The large entries of all partitions that one process holds. */
+/** The large entries of all partitions and topics that one process holds. */
 export class LargeEntries {
   readonly #o: LargeEntriesOptions;
   readonly #room: ReturnType<typeof openBulkhead>;
   /** By blob: catching up and following may want the same one. */
-  readonly #fetching = new Map<string, Promise<LogEntry>>();
+  readonly #fetching = new Map<string, Promise<Uint8Array>>();
 
   constructor(options: LargeEntriesOptions) {
     this.#o = options;
@@ -79,8 +88,13 @@ export class LargeEntries {
 
   /** The reference for the entry in `body`, which is to be appended at `position` after `put`. The name is new each time. */
   refer(log: string, position: number, parent: string, body: Uint8Array): { blob: string; reference: Uint8Array } {
-    const blob = `${prefixOf(log)}${String(position).padStart(16, '0')}-${this.#o.random.id()}`;
+    const blob = this.name(log, position);
     return { blob, reference: pack([referenceFormat, parent, blob, sha256Of(body)]) };
+  }
+
+  /** A new name for what the log can name at `position` or before, and nowhere behind it. */
+  name(log: string, position: number): string {
+    return `${prefixOf(log)}${String(position).padStart(16, '0')}-${this.#o.random.id()}`;
   }
 
   /** Durable when it resolves. */
@@ -94,27 +108,32 @@ export class LargeEntries {
   }
 
   /** @throws NOT_FOUND when the log is trimmed past `position` by now, CORRUPT when the blob is gone or not the one. */
-  get(log: string, position: number, reference: Reference): Promise<LogEntry> {
-    const { blob } = reference;
+  async get(log: string, position: number, reference: Reference): Promise<LogEntry> {
+    const entry = decodeEntry(await this.bytes(log, position, reference));
+    if (entry.parent === reference.parent) return entry;
+    throw new TandemError('CORRUPT', `${log} at ${position}: blob '${reference.blob}' holds an entry of another place`);
+  }
+
+  /** As `get`, of any large value that the log names at `position`. */
+  bytes(log: string, position: number, named: NamedBlob): Promise<Uint8Array> {
+    const { blob } = named;
     let fetching = this.#fetching.get(blob);
     if (!fetching) {
       const until = this.#o.clock.monotonic() + this.#o.engineTimeoutMs;
       fetching = this.#room
-        .run(() => this.#fetch(log, position, reference), until)
+        .run(() => this.#fetch(log, position, named), until)
         .finally(() => this.#fetching.delete(blob));
       this.#fetching.set(blob, fetching);
     }
     return fetching;
   }
 
-  async #fetch(log: string, position: number, reference: Reference): Promise<LogEntry> {
+  async #fetch(log: string, position: number, named: NamedBlob): Promise<Uint8Array> {
     const { engine, clock, random } = this.#o;
     const at = this.#at();
     for (let attempt = 0; ; attempt++) {
       try {
-        const entry = entryIn(await engine.blobs.get(reference.blob, at), reference);
-        if (entry.parent === reference.parent) return entry;
-        throw new TandemError('CORRUPT', `blob '${reference.blob}' holds an entry of another place`);
+        return checked(await engine.blobs.get(named.blob, at), named);
       } catch (thrown) {
         const { code, message } = TandemError.from(thrown);
         if (code !== 'NOT_FOUND' && code !== 'CORRUPT') throw thrown;
@@ -158,6 +177,7 @@ const rereadMsMax = 500;
 function prefixOf(log: string): string {
   return `large/${log}/`;
 }
-function sha256Of(bytes: Uint8Array): string {
+
+export function sha256Of(bytes: Uint8Array): string {
   return hash('sha256', bytes, 'hex');
 }

@@ -323,7 +323,7 @@ function relayEvents({ keyspace, engine, clock }: DataNode, random: Random): voi
     }
     const relay = new Relay({
       source: position => keyspace.logOf(partition, position),
-      log: engine.log,
+      engine,
       emitted: (from, signal) => keyspace.emitted(partition, from, signal),
       loadPosition: async () => stored(partition),
       savePosition: async position => {

@@ -20,6 +20,8 @@ import { type Duration, durationMs } from '../core/duration.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { type Random, seededRandom } from '../core/random.ts';
+import { type Operations, operationsOn, type ShownLetter } from '../events/operations.ts';
+import type { ParkedKey } from '../events/parking.ts';
 import { Publisher } from '../events/publisher.ts';
 import { openEmbeddedEngine } from '../log/embedded-engine.ts';
 import type { Engine } from '../log/engine.ts';
@@ -72,6 +74,18 @@ export interface TestApp extends Calls, AsyncDisposable {
   /** Ends the one cut that was made with these two names. */
   heal(a: string, b: string): void;
   readonly clock: { readonly now: () => number; advance(duration: Duration): Promise<void> };
+  /** What `service.subscription` gave up on: event, error, tries and the id of the trace, oldest first. */
+  deadLetters(subscription: string): Promise<readonly ShownLetter[]>;
+  /** As `tandem topic redrive`: sends dead letters into their topic again, lets parked keys go on; answers how many. */
+  redrive(subscription: string, options?: { readonly limit?: number }): Promise<number>;
+  /** Keys that wait (`onDead: 'park'`), each with why and how many events: `next - first`. */
+  parked(subscription: string): Promise<readonly ParkedKey[]>;
+  /** Lets one parked key go on with the event that failed. False when it is not parked. */
+  resume(subscription: string, key: string): Promise<boolean>;
+  /** As `tandem topic discard`: drops the event that holds up a key. False when it is not parked. */
+  discard(subscription: string, key: string): Promise<boolean>;
+  /** As `tandem topic replay`: the subscription reads its topic again, from the first event kept (default) or a time. */
+  replay(subscription: string, from?: 'earliest' | { readonly at: Date | number }): Promise<void>;
   /** Resolves when every event has been handled (or given up) and nothing has been written for a while. */
   settled(): Promise<void>;
   /** Records of level warn and error, all instances together. */
@@ -157,6 +171,29 @@ class SimulatedApp implements TestApp {
     const timeoutMs = options.timeout ? durationMs(options.timeout) : limits.callTimeoutMs;
     return this.#publisher!.publish(topic, event, this.#clock.monotonic() + timeoutMs, undefined, options);
   }
+  deadLetters(subscription: string): Promise<readonly ShownLetter[]> {
+    return this.#operations.deadLetters(subscription, 1000, limits.callTimeoutMs);
+  }
+  redrive(subscription: string, { limit = Number.POSITIVE_INFINITY }: { limit?: number } = {}): Promise<number> {
+    return this.#operations.redrive(subscription, limit, settleMsMax);
+  }
+  parked(subscription: string): Promise<readonly ParkedKey[]> {
+    return this.#operations.parked(subscription, 1000, limits.callTimeoutMs);
+  }
+  resume(subscription: string, key: string): Promise<boolean> {
+    return this.#operations.resume(subscription, key, limits.callTimeoutMs);
+  }
+  discard(subscription: string, key: string): Promise<boolean> {
+    return this.#operations.discard(subscription, key, limits.callTimeoutMs);
+  }
+  async replay(subscription: string, from: 'earliest' | { at: Date | number } = 'earliest'): Promise<void> {
+    const start = from === 'earliest' ? from : { atMs: Number(from.at) };
+    await this.#operations.replay(subscription, start, limits.callTimeoutMs);
+  }
+  get #operations(): Operations {
+    const { registry, caller } = this.#peer!;
+    return operationsOn({ engine: this.#engine!, registry, caller, clock: this.#clock, random: this.#random });
+  }
   client(): Calls {
     return typedCalls(this.#peer!.caller, { session: new Session() });
   }
@@ -182,8 +219,14 @@ class SimulatedApp implements TestApp {
     this.#calls = this.client();
     const { registry, caller } = this.#peer;
     const later = { registry, caller, home: undefined };
-    const log = this.#engine!.log;
-    this.#publisher = new Publisher({ log, source: 'client-1-test', clock: this.#clock, random: this.#random, later });
+    const engine = this.#engine!;
+    this.#publisher = new Publisher({
+      engine,
+      source: 'client-1-test',
+      clock: this.#clock,
+      random: this.#random,
+      later,
+    });
     this.#checkOptions(services.map(service => service.contract.name as string));
     for (const service of services) {
       const name = service.contract.name as string;

@@ -11,6 +11,8 @@ import { expiryOf } from './table-codec.ts';
 const due = '$due';
 /** Handled per transaction: enough to keep up, few enough to stay unnoticed. */
 const atOnceMax = 256;
+/** A transaction has a limit of its own, which one of them stays below. */
+const atOnceBytesMax = 8_388_608;
 
 /** What to do with what fell due; it is off the list by then. */
 export type Due = (tx: RawTx, name: string, value: Uint8Array) => void;
@@ -35,8 +37,11 @@ export function nextDue(rows: Rows): number | undefined {
 export function doDue(tx: RawTx, kinds: ReadonlyMap<string, Due>): void {
   const before = sortable(tx.now + 1);
   const found: [string, Uint8Array][] = [];
+  let bytes = 0;
   for (const [key, value] of tx.rows.scan(due, '', { limit: atOnceMax })) {
     if (key.slice(0, before.length) >= before) break;
+    bytes += value.length;
+    if (bytes > atOnceBytesMax && found.length > 0) break;
     found.push([key, value]);
   }
   for (const [key, value] of found) {

@@ -200,6 +200,8 @@ export interface Keyspace extends Closable {
   emitted(partition: number, from: number, signal: AbortSignal): AsyncIterable<EmittedBatch>;
   /** Called when this instance becomes or stops being the writer of a partition, and at once for those that it writes now. */
   onWriting(listener: (partition: number, writing: boolean) => void): () => void;
+  /** Soon another writes this partition, unless that one goes: who works for the writer ends what it began, and begins nothing. */
+  isHandingOver(partition: number): boolean;
   /** The log is never trimmed at or past this position (the relay's cursor). Without a call nothing with events is held back. */
   setTrimFloor(partition: number, position: number): void;
   /** All that the partition emitted up to here is in the topics: its log may be sealed behind it. */

@@ -67,6 +67,7 @@ class OpenKeyspace implements Keyspace {
   readonly #large: LargeEntries;
   readonly #remote: RemoteReads;
   readonly #listeners = new Set<WritingListener>();
+  readonly isHandingOver = (partition: number): boolean => this.#held.get(partition)?.isHandingOver() ?? false;
   readonly #ticks: Timer;
   readonly #unsubscribe: () => void;
   readonly #catalog: Catalog;
@@ -446,7 +447,6 @@ class OpenKeyspace implements Keyspace {
     for (const { number, writing } of this.#held.values()) if (writing) listener(number, true);
     return () => this.#listeners.delete(listener);
   }
-
   setTrimFloor(partition: number, position: number): void {
     this.#held.get(partition)?.setTrimFloor(position);
   }

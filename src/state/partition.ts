@@ -348,6 +348,13 @@ export class Partition {
     return this.pipeline.largeBytes - this.#largeBytesSnapshotted >= largeBytesMax;
   }
 
+  /** For the second half of the grace before it resigns to a better-ranked replica. */
+  isHandingOver(): boolean {
+    const { options, settings } = this.#c;
+    const { betterSince } = this;
+    return betterSince !== undefined && options.clock.monotonic() - betterSince >= settings.resignGraceMs / 2;
+  }
+
   /** Finishes what it took on and steps down. */
   async drain(deadline: number): Promise<void> {
     const { clock, logger } = this.#c.options;
