@@ -9,7 +9,6 @@ import { retried } from './beside.ts';
 
 /** So many entries that two snapshots are written and the log is trimmed behind the older. */
 const entries = 30_000;
-const lanes = 16;
 const text = 'x'.repeat(1000);
 
 export async function measure(say: (line: string) => void): Promise<{ ratios: object; raw: object }> {
@@ -17,17 +16,12 @@ export async function measure(say: (line: string) => void): Promise<{ ratios: ob
   const rowsAtOnce = Math.ceil(rows / entries);
   return withApp(['large'], async ({ caller, engine, host: { clock }, join }) => {
     await retried(() => caller.call('large', 'fill', { key: 'a', keys: ['a/first'], text }));
-    let next = 0;
     const filledFrom = performance.now();
-    const lane = async (): Promise<void> => {
-      while (next < rows) {
-        const from = next;
-        next += rowsAtOnce;
-        const keys = Array.from({ length: Math.min(rowsAtOnce, rows - from) }, (_, i) => `a/${from + i}`);
-        await caller.call('large', 'fill', { key: 'a', keys, text }, { timeoutMs: 30_000 });
-      }
-    };
-    await Promise.all(Array.from({ length: lanes }, lane));
+    // One after the other, or they would share entries.
+    for (let from = 0; from < rows; from += rowsAtOnce) {
+      const keys = Array.from({ length: Math.min(rowsAtOnce, rows - from) }, (_, i) => `a/${from + i}`);
+      await caller.call('large', 'fill', { key: 'a', keys, text }, { timeoutMs: 30_000 });
+    }
     say(`filled ${rows} rows of 1 KB in ${Math.round((performance.now() - filledFrom) / 1000)} s`);
 
     const at = (): { deadline: number } => ({ deadline: clock.monotonic() + 30_000 });
@@ -42,14 +36,16 @@ export async function measure(say: (line: string) => void): Promise<{ ratios: ob
     let bytes = 0;
     let chunk = 0;
     const fetching = async (): Promise<void> => {
-      while (chunk < chunks.length) bytes += (await engine.blobs.get(chunks[chunk++]!, at())).length;
+      while (chunk < chunks.length) {
+        const fetched = await engine.blobs.get(chunks[chunk++]!, at());
+        bytes += fetched.length;
+      }
     };
     await Promise.all(Array.from({ length: 4 }, fetching));
     const fetchMs = performance.now() - fetchedFrom;
 
     const joinedFrom = performance.now();
     const started = await join('large');
-    const startMs = performance.now() - joinedFrom;
     const member = await retried(async () => {
       const found = caller.registry.instances('large').find(({ beat }) => beat.address === started.address);
       if (!found?.beat.partitions[0]?.ready) throw new Error('it is not ready yet');
@@ -59,8 +55,8 @@ export async function measure(say: (line: string) => void): Promise<{ ratios: ob
     const readMs = performance.now() - joinedFrom;
     if (body === null) throw new Error('the row is not there');
     const peakMb = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${started.pid}/status`, 'utf8'))![1]) / 1024;
-    const raw = { rows, snapshotMb: bytes / 1e6, fetchMs, startMs, readMs, peakMb };
+    const raw = { rows, snapshotMb: bytes / 1e6, fetchMs, readMs, peakMb };
     for (const [name, value] of Object.entries(raw)) say(`${name.padEnd(12)} ${Math.round(value)}`);
-    return { ratios: { 'first read / mere fetch': (readMs - startMs) / fetchMs }, raw };
+    return { ratios: { 'from its start to its first read / mere fetch': readMs / fetchMs }, raw };
   });
 }
