@@ -1,5 +1,5 @@
 /**
- * Runs a bench: `npm run bench -- <name> [--json]`. Ours and its peers run side by side in one call, in alternating rounds,
+ * Runs a bench: `npm run bench -- <name> [--json] [--rounds N]`. Ours and its peers run side by side in one call, in alternating rounds,
  * each measurement in fresh processes, and the median counts: only ratios of such neighbours say anything on a shared
  * machine. A peer that is not installed is named and left out.
  */
@@ -22,11 +22,11 @@ export type Figures = Readonly<Record<string, number>>;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean' }, child: { type: 'boolean' } },
+  options: { json: { type: 'boolean' }, child: { type: 'boolean' }, rounds: { type: 'string' } },
 });
 const [name, subject, load] = positionals;
 if (!name || !/^[a-z-]+$/.test(name)) {
-  console.error('usage: npm run bench -- <name> [--json]');
+  console.error('usage: npm run bench -- <name> [--json] [--rounds N]');
   process.exit(2);
 }
 const { bench, measure } = (await import(`./${name}.ts`)) as {
@@ -50,12 +50,13 @@ if (values.child) {
 }
 
 const run = promisify(execFile);
+const rounds = Number(values.rounds ?? bench.rounds);
 const missing = new Set<string>();
 /** By `subject@load`, or `subject.figure@load`. */
 const raw: Record<string, number[]> = {};
 const names = Object.keys(bench.subjects);
 for (const at of bench.loads) {
-  for (let round = 0; round < bench.rounds; round++) {
+  for (let round = 0; round < rounds; round++) {
     // Every other round backwards, so that a drift of the machine favours nobody.
     for (const each of round % 2 === 0 ? names : names.toReversed()) {
       if (missing.has(each)) continue;
