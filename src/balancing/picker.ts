@@ -2,7 +2,6 @@
  * How one of several equal targets is chosen. A picker is bookkeeping: no clock, no I/O, nothing allocated per pick, and it
  * never picks outside of what it is given. What may be given (ready, near, not ejected, not full) is decided before it.
  */
-import type { Random } from '../core/random.ts';
 
 /** What a picker may know of a target. Plain properties, since some strategies look at every target for each pick. */
 export interface Balanced {

@@ -52,7 +52,8 @@ export class Places {
 
   /** A call ended somewhere. */
   next(): void {
-    for (const waiter of this.#waiting) return waiter.wake();
+    const [first] = this.#waiting;
+    first?.wake();
   }
 
   /** Everything may have changed. */

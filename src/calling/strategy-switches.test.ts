@@ -14,7 +14,9 @@ function rig(seed = 1, lostAnswerChance = 0) {
   const engine = model.connect(clock);
   const follower = () => {
     const now: Record<string, Strategy | undefined> = {};
-    const apply = (service: string, strategy: Strategy | undefined): void => void (now[service] = strategy);
+    const apply = (service: string, strategy: Strategy | undefined): void => {
+      now[service] = strategy;
+    };
     const following = followSwitches({ engine, clock, random, logger: silentLogger, apply });
     return { now, following };
   };
