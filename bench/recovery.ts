@@ -56,7 +56,11 @@ async function takeovers(app: BenchApp, note: Note, say: (line: string) => void)
     const written = await settled(app, victim.id);
     const before = performance.now();
     process.kill(victim.started.pid, how === 'killed' ? 'SIGKILL' : 'SIGSTOP');
-    const write = (number: number): Promise<unknown> => app.caller.call('items', 'add', { key: keys[number]! });
+    // As a client does: what ends with an unknown fate is repeated under the same id.
+    const write = (number: number): Promise<unknown> => {
+      const again = { requestId: `bench-${turn}-${number}` };
+      return retried(() => app.caller.call('items', 'add', { key: keys[number]! }, again));
+    };
     const [one, ...others] = written.toSorted(() => random() - 0.5);
     await write(one!);
     const next = performance.now() - before;
