@@ -1,12 +1,12 @@
 /** The services that benches run: a store of items, the same in few partitions, and a receiver of events. */
-import { contract, table, topic } from 'tandem';
+import { contract, type Service, table, topic } from 'tandem';
 import * as z from 'zod';
 
 const Item = z.object({ text: z.string(), count: z.number() });
 const Key = z.object({ key: z.string() });
 const Reading = { key: 'key', input: Key, output: Item.nullable() } as const;
 
-export const items = contract('items', {
+const methods = {
   eventual: { ...Reading, consistency: 'eventual' },
   sequential: { ...Reading, consistency: 'sequential' },
   strong: { ...Reading, consistency: 'strong' },
@@ -22,65 +22,36 @@ export const items = contract('items', {
     input: Key.extend({ after: z.string(), limit: z.number() }),
     output: z.array(Item),
   },
-});
+} as const;
 
-/** Where each partition is a stream of its own, fewer make larger groups. */
-export const few = contract('few', { add: items.methods.add });
-
-const fewService = few.implement({
-  partitions: 8,
-  tables: { items: table(Item) },
-  methods: {
-    add: ({ key }, ctx) =>
-      ctx.transact(tx => {
-        const before = tx.items.get(key);
-        const count = (before?.count ?? 0) + 1;
-        tx.items.put(key, { text: before?.text ?? '', count });
-        return { count };
-      }),
-  },
-});
-
-/** All of it in one partition. */
-export const large = contract('large', { fill: items.methods.fill, sequential: items.methods.sequential });
-
-const largeService = large.implement({
-  partitions: 1,
-  tables: { items: table(Item) },
-  methods: {
-    fill: ({ keys, text }, ctx) =>
-      ctx.transact(tx => {
-        for (const key of keys) tx.items.put(key, { text, count: 0 });
-      }),
-    sequential: async ({ key }, ctx) => (await ctx.tables.items.get(key)) ?? null,
-  },
-});
-
-const itemsService = items.implement({
-  tables: { items: table(Item) },
-  methods: {
-    eventual: async ({ key }, ctx) => (await ctx.tables.items.get(key)) ?? null,
-    sequential: async ({ key }, ctx) => (await ctx.tables.items.get(key)) ?? null,
-    strong: async ({ key }, ctx) => (await ctx.tables.items.get(key)) ?? null,
-    add: ({ key }, ctx) =>
-      ctx.transact(tx => {
-        const before = tx.items.get(key);
-        const count = (before?.count ?? 0) + 1;
-        tx.items.put(key, { text: before?.text ?? '', count });
-        return { count };
-      }),
-    put: ({ key, text }, ctx) => ctx.transact(tx => tx.items.put(key, { text, count: 0 })),
-    fill: ({ keys, text }, ctx) =>
-      ctx.transact(tx => {
-        for (const key of keys) tx.items.put(key, { text, count: 0 });
-      }),
-    rows: async ({ key, after, limit }, ctx) => {
-      const rows: z.infer<typeof Item>[] = [];
-      for await (const [, row] of ctx.tables.items.scan(`${key}/`, { after, limit })) rows.push(row);
-      return rows;
+/** A store of items, in as many partitions as it is told. */
+const store = (name: string, partitions: number): Service =>
+  contract(name, methods).implement({
+    partitions,
+    tables: { items: table(Item) },
+    methods: {
+      eventual: async ({ key }, ctx) => (await ctx.tables.items.get(key)) ?? null,
+      sequential: async ({ key }, ctx) => (await ctx.tables.items.get(key)) ?? null,
+      strong: async ({ key }, ctx) => (await ctx.tables.items.get(key)) ?? null,
+      add: ({ key }, ctx) =>
+        ctx.transact(tx => {
+          const before = tx.items.get(key);
+          const count = (before?.count ?? 0) + 1;
+          tx.items.put(key, { text: before?.text ?? '', count });
+          return { count };
+        }),
+      put: ({ key, text }, ctx) => ctx.transact(tx => tx.items.put(key, { text, count: 0 })),
+      fill: ({ keys, text }, ctx) =>
+        ctx.transact(tx => {
+          for (const key of keys) tx.items.put(key, { text, count: 0 });
+        }),
+      rows: async ({ key, after, limit }, ctx) => {
+        const rows: z.infer<typeof Item>[] = [];
+        for await (const [, row] of ctx.tables.items.scan(`${key}/`, { after, limit })) rows.push(row);
+        return rows;
+      },
     },
-  },
-});
+  });
 
 /** Work that takes its time without keeping the processor: 2 ms, at the third instance 40 ms. */
 export const work = contract('work', {
@@ -120,4 +91,11 @@ const receiverService = receiver.implement({
   },
 });
 
-export default [itemsService, fewService, largeService, receiverService, workService];
+export default [
+  store('items', 64),
+  // Where each partition is a stream of its own, fewer make larger groups.
+  store('few', 8),
+  store('large', 1),
+  receiverService,
+  workService,
+];

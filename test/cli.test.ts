@@ -192,6 +192,19 @@ test('reshard doubles the partitions of a service that is used, and refuses what
   );
 });
 
+test('balance shows how instances are picked, switches it for all callers, and takes it back', async () => {
+  const { gatewayUrl } = await json<Listing>(0, 'ps');
+  assert.match(await plain(0, 'balance'), /hello +least-connections, 1 instance/);
+  const switched = { service: 'hello', strategy: 'ip-hash', insteadOf: 'least-connections', instances: 1 };
+  assert.deepEqual(await json(0, 'balance', 'hello', 'ip-hash'), { services: [switched] });
+  assert.match(await plain(0, 'balance'), /hello +ip-hash, 1 instance {2}\(switched; by itself least-connections\)/);
+  assert.equal((await fetch(`${gatewayUrl}/hello/Ada`)).status, 200);
+  assert.match(await plain(2, 'balance', 'hello'), /needs a strategy: round-robin, /);
+  assert.match(await plain(2, 'balance', 'hello', 'ip-hsh'), /did you mean ip-hash\?/);
+  assert.match(await plain(1, 'balance', 'helo', 'dynamic'), /did you mean hello\?/);
+  assert.doesNotMatch(await plain(0, 'balance', 'hello', 'default'), /switched/);
+});
+
 test('scale adds instances that answer, and those that leave finish what they took on', async () => {
   const { gatewayUrl } = await json<Listing>(0, 'ps');
   assert.deepEqual(await json(0, 'scale', 'hello=3'), { scaled: [{ name: 'hello', count: 3 }] });

@@ -3,7 +3,6 @@
  * an entry that names a blob needs that blob. Blobs are read after the cut, so what did not hear that it should keep them may have
  * removed one: entries that are missing show by their positions, blobs only here.
  */
-
 import { decodeEvent } from '../events/event.ts';
 import { unpack } from '../replication/codec.ts';
 import { decodeEntry } from '../replication/entry.ts';

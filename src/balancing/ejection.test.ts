@@ -62,6 +62,15 @@ test('answers three times as slow as those of the others eject', () => {
   assert.deepEqual(ejection.look(10, 10_001), [['f', 'latency']]);
 });
 
+test('answers that say nothing about how fast a target is eject nobody', () => {
+  const ejection = new Ejection<string>();
+  ejection.look(10, 1);
+  for (const target of 'abcdef')
+    for (let i = 0; i < 200; i++) ejection.succeeded(target, target === 'f' && i < 150 ? undefined : 5);
+  ejection.succeeded('f', 9000);
+  assert.deepEqual(ejection.look(10, 10_001), []);
+});
+
 test('few calls, few targets, or all alike bad say nothing', () => {
   for (const [targets, calls, failures] of [
     ['abcd', 1000, 100],

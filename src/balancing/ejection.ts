@@ -38,6 +38,8 @@ interface Record {
   untilMs: number;
   calls: number;
   failures: number;
+  /** Answers whose latency counts. */
+  timed: number;
   latencySumMs: number;
 }
 
@@ -53,10 +55,13 @@ export class Ejection<T> {
     this.#options = { ...ejectionDefaults, ...options };
   }
 
-  succeeded(target: T, latencyMs: number): void {
+  /** @param latencyMs Undefined for an answer that says nothing about how fast the target is. */
+  succeeded(target: T, latencyMs: number | undefined): void {
     const record = this.#of(target);
     record.failuresInRow = 0;
     record.calls++;
+    if (latencyMs === undefined) return;
+    record.timed++;
     record.latencySumMs += latencyMs;
   }
 
@@ -78,24 +83,29 @@ export class Ejection<T> {
     this.#lookAtMs = nowMs + intervalMs;
     if (isFirst) return none;
     const ejected: [T, Reason][] = [];
+    const eject = (targets: readonly (readonly [T, Record])[], reason: Reason): void => {
+      for (const [target, record] of targets) if (this.#eject(record, total, nowMs)) ejected.push([target, reason]);
+    };
     const busy = [...this.#records].filter(([, { calls }]) => calls >= callsMin);
     if (busy.length >= targetsMin) {
-      const rates = busy.map(([, { calls, failures }]) => 1 - failures / calls);
-      const mean = rates.reduce((sum, rate) => sum + rate, 0) / rates.length;
-      const deviation = Math.sqrt(rates.reduce((sum, rate) => sum + (rate - mean) ** 2, 0) / rates.length);
-      const slowest = latencyFactor * median(busy.map(([, record]) => meanLatencyMs(record)));
-      for (const [index, [target, record]] of busy.entries()) {
-        if (record.untilMs > nowMs) continue;
-        const reason =
-          rates[index]! < mean - deviations * deviation
-            ? 'success rate'
-            : meanLatencyMs(record) > slowest
-              ? 'latency'
-              : undefined;
-        if (reason && this.#eject(record, total, nowMs)) ejected.push([target, reason]);
-      }
+      const mean = busy.reduce((sum, [, record]) => sum + successRate(record), 0) / busy.length;
+      const variance = busy.reduce((sum, [, record]) => sum + (successRate(record) - mean) ** 2, 0) / busy.length;
+      const least = mean - deviations * Math.sqrt(variance);
+      eject(
+        busy.filter(([, record]) => successRate(record) < least),
+        'success rate',
+      );
     }
-    for (const record of this.#records.values()) record.calls = record.failures = record.latencySumMs = 0;
+    const timed = [...this.#records].filter(([, { timed }]) => timed >= callsMin);
+    if (timed.length >= targetsMin) {
+      const most = latencyFactor * median(timed.map(([, record]) => meanLatencyMs(record)));
+      eject(
+        timed.filter(([, record]) => meanLatencyMs(record) > most),
+        'latency',
+      );
+    }
+    for (const record of this.#records.values())
+      record.calls = record.failures = record.timed = record.latencySumMs = 0;
     return ejected;
   }
 
@@ -118,7 +128,7 @@ export class Ejection<T> {
   #of(target: T): Record {
     let record = this.#records.get(target);
     if (!record) {
-      record = { failuresInRow: 0, ejections: 0, untilMs: 0, calls: 0, failures: 0, latencySumMs: 0 };
+      record = { failuresInRow: 0, ejections: 0, untilMs: 0, calls: 0, failures: 0, timed: 0, latencySumMs: 0 };
       this.#records.set(target, record);
     }
     return record;
@@ -140,8 +150,12 @@ export class Ejection<T> {
 
 const none: readonly never[] = [];
 
-function meanLatencyMs({ calls, failures, latencySumMs }: Record): number {
-  return calls === failures ? 0 : latencySumMs / (calls - failures);
+function successRate({ calls, failures }: Record): number {
+  return 1 - failures / calls;
+}
+
+function meanLatencyMs({ timed, latencySumMs }: Record): number {
+  return latencySumMs / timed;
 }
 
 function median(values: readonly number[]): number {

@@ -8,7 +8,7 @@ import { openCircuitBreaker } from '../degradation/circuit-breaker.ts';
 import type { Beat, Member } from '../failure-detection/beat.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
 import { Balancer } from './balancer.ts';
-import { Target } from './targets.ts';
+import { Target } from './target.ts';
 
 type Change = Partial<Pick<Beat, 'zone' | 'weight' | 'startedAt'>>;
 
@@ -149,11 +149,11 @@ test('full instances get nothing, and when all are full the caller hears so', ()
 });
 
 test('those who wait for room come first come first served, are bounded, and give up in time', async () => {
-  const { balancer, clock } = rig(['a'], { inflightMax: 1, queueMax: 2 });
+  const { balancer, clock, targets } = rig(['a'], { inflightMax: 1, queueMax: 2 });
   const { places, queueMax } = balancer;
   const order: string[] = [];
   const wait = (name: string, deadlineMs: number, signal?: AbortSignal): Promise<void> =>
-    places.wait('s', queueMax, clock.monotonic() + deadlineMs, signal).then(
+    places.wait('s', targets, queueMax, clock.monotonic() + deadlineMs, signal).then(
       () => void order.push(name),
       ({ code }) => void order.push(`${name} ${code}`),
     );
@@ -165,7 +165,7 @@ test('those who wait for room come first come first served, are bounded, and giv
   canceled.abort();
   await clock.advance(0);
   void wait('fourth', 20);
-  places.next();
+  places.next(targets[0]!);
   await clock.advance(30);
   assert.deepEqual(order, ['third OVERLOADED', 'second CANCELED', 'first', 'fourth DEADLINE_EXCEEDED']);
   assert.equal(places.waiting, 0);
@@ -189,4 +189,36 @@ test('what callers cannot follow is refused with the words that they could', () 
   refused({ rules: [{ when: {}, strategy: 'dynamic' }] }, /a rule needs a condition/);
   refused({ rules: [{ when: { weather: 1 }, strategy: 'dynamic' }] }, /rules know no 'weather'/);
   refused({ rules: [{ when: { cpu: Number.NaN }, strategy: 'dynamic' }] }, /must be a number/);
+});
+
+test('room at an instance wakes the first who may have it, not one for whom it is of no use', async () => {
+  const { balancer, clock, targets } = rig(['a', 'b'], { inflightMax: 1 });
+  const [a, b] = targets as [Target, Target];
+  const { places, queueMax } = balancer;
+  const woken: string[] = [];
+  const wait = (name: string, candidates: readonly Target[]): void =>
+    void places.wait('s', candidates, queueMax, clock.monotonic() + 1000, undefined).then(
+      () => woken.push(name),
+      () => {},
+    );
+  wait('for a', [a]);
+  wait('for b', [b]);
+  wait('for both', targets);
+  places.next(b);
+  await clock.advance(0);
+  assert.deepEqual(woken, ['for b']);
+  places.next(b);
+  await clock.advance(0);
+  assert.deepEqual(woken, ['for b', 'for both']);
+  places.all();
+  await clock.advance(0);
+  assert.deepEqual(woken, ['for b', 'for both', 'for a']);
+});
+
+test('an answer that is not to be compared leaves the latency of its instance as it was', () => {
+  const { balancer, targets } = rig(['a', 'b'], 'least-response-time');
+  balancer.succeeded(targets[0]!, undefined);
+  assert.equal(targets[0]!.latencyMs, 0);
+  balancer.succeeded(targets[0]!, 7);
+  assert.equal(targets[0]!.latencyMs, 7);
 });

@@ -18,7 +18,7 @@ import type { Meter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
 import { metricNames } from '../monitoring/metric-names.ts';
 import { Places } from './places.ts';
-import type { Target } from './targets.ts';
+import type { Target } from './target.ts';
 
 export interface BalancerOptions {
   readonly service: string;
@@ -46,7 +46,7 @@ export class Balancer {
   readonly #ejection = new Ejection<Target>();
   readonly #shadow: Shadow<Target>;
   /** Of each set of candidates: those in the caller's zone, and the last lists made of it, so that a picker sees the same array again. */
-  readonly #near = new WeakMap<readonly Target[], readonly Target[]>();
+  readonly #near = new WeakMap<readonly Target[], { readonly near: readonly Target[]; readonly evenShare: number }>();
   readonly #lists = new WeakMap<readonly Target[], Map<string, readonly Target[]>>();
   #given: BalanceForm | undefined;
   #form: BalanceForm;
@@ -110,7 +110,8 @@ export class Balancer {
     return this.#picker.pick(pool, client);
   }
 
-  succeeded(target: Target, latencyMs: number): void {
+  /** @param latencyMs Undefined where it is not to be compared with others'. */
+  succeeded(target: Target, latencyMs: number | undefined): void {
     target.answered(latencyMs, this.#o.clock.monotonic());
     this.#ejection.succeeded(target, latencyMs);
   }
@@ -147,11 +148,13 @@ export class Balancer {
   #nearest(all: readonly Target[], sound: readonly Target[]): readonly Target[] {
     const { zone, random } = this.#o;
     if (this.#form.zones === 'any' || zone === undefined) return sound;
-    let near = this.#near.get(all);
-    if (!near) {
-      near = all.filter(({ member }) => member.beat.zone === zone);
-      this.#near.set(all, near);
+    let known = this.#near.get(all);
+    if (!known) {
+      const zones = new Set(all.map(({ member }) => member.beat.zone)).size;
+      known = { near: all.filter(({ member }) => member.beat.zone === zone), evenShare: all.length / zones };
+      this.#near.set(all, known);
     }
+    const { near, evenShare } = known;
     if (near.length === all.length || near.length === 0) return sound;
     const well =
       sound === all
@@ -161,8 +164,7 @@ export class Balancer {
             'near',
             near.filter(target => sound.includes(target)),
           );
-    const zones = new Set(all.map(({ member }) => member.beat.zone)).size;
-    return random.next() < nearShare(well.length, all.length / zones) ? well : sound;
+    return random.next() < nearShare(well.length, evenShare) ? well : sound;
   }
 
   #withRoom(all: readonly Target[], pool: readonly Target[], inflightMax: number, name: string): readonly Target[] {

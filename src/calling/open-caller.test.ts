@@ -440,3 +440,19 @@ async function itemsOf(stream: AsyncIterable<unknown>): Promise<unknown[]> {
   for await (const item of stream) items.push(item);
   return items;
 }
+
+test('with ip-hash all calls for one client go to one instance, whoever else calls', async () => {
+  const all = Array.from({ length: 5 }, (_, i) => member(`i${i}`));
+  const { caller, sent } = world(all, async () => ({ body: 1 }));
+  caller.setStrategy('stock', 'ip-hash');
+  assert.deepEqual(caller.strategyOf('stock').switched, 'ip-hash');
+  const places = new Map<string, Set<string>>();
+  for (let n = 0; n < 200; n++) {
+    const address = `10.0.0.${n % 20}`;
+    await caller.call('stock', 'plain', n, { caller: { address } });
+    const used = places.get(address) ?? new Set();
+    places.set(address, used.add(sent.at(-1)!.address));
+  }
+  assert.ok([...places.values()].every(({ size }) => size === 1));
+  assert.ok(new Set([...places.values()].flatMap(used => [...used])).size > 2, 'clients are spread');
+});

@@ -23,7 +23,8 @@ import { hedged } from './hedge.ts';
 import type { Caller, OutgoingCall } from './outgoing.ts';
 import { isBroken, retryAfterMs, retryKind, worstOf } from './retry-rule.ts';
 import { type MethodRoute, Routes } from './routes.ts';
-import { type Target, Targets } from './targets.ts';
+import type { Target } from './target.ts';
+import { Targets } from './targets.ts';
 
 export interface CallerOptions {
   readonly registry: Registry;
@@ -68,7 +69,10 @@ export function openCaller(options: CallerOptions): Caller {
   const { registry, clock, random, meter, tracer, self } = options;
   const targets = new Targets({ ...options, zone: self?.zone });
   const routes = new Routes(registry, targets);
-  const unwatch = registry.onChange(() => targets.bury());
+  const unwatch = registry.onChange(() => {
+    targets.bury();
+    targets.wakeWaiting();
+  });
   const budgets = new Map<string, RetryBudget>();
   const durations = new Map<string, Histogram>();
   const discoveryEndsMs = clock.monotonic() + callingDefaults.discoveryMs;
@@ -155,6 +159,8 @@ export function openCaller(options: CallerOptions): Caller {
     target.picked.add(1);
     target.inflight++;
     const startedAt = clock.monotonic();
+    // A writer takes as long as a write takes; nobody picked it, and it is not compared with those who only read.
+    const elapsed = (): number | undefined => (isWrite(form) ? undefined : clock.monotonic() - startedAt);
     const { deadline, meta, input, options: asked } = journey;
     const send: SendOptions = { deadline, signal, priority: asked.priority ?? form.priority, meta };
     try {
@@ -162,10 +168,10 @@ export function openCaller(options: CallerOptions): Caller {
       const reply = form.input?.stream
         ? await onlyItem(channel.stream(journey.name, undefined, send, input as AsyncIterable<unknown>))
         : await channel.call(journey.name, input, send);
-      targets.succeeded(target, clock.monotonic() - startedAt);
+      targets.succeeded(target, elapsed());
       return reply;
     } catch (cause) {
-      targets.failed(target, cause, clock.monotonic() - startedAt);
+      targets.failed(target, cause, elapsed());
       if (!signal?.aborted) journey.tried.add(target);
       throw cause;
     } finally {
@@ -175,7 +181,7 @@ export function openCaller(options: CallerOptions): Caller {
   const left = (target: Target): void => {
     target.inflight--;
     const { service } = target.member.beat;
-    if (service !== undefined) targets.balancer(service).places.next();
+    if (service !== undefined) targets.balancer(service).places.next(target);
   };
   /** Waits for a better moment: a change in the registry, or `waitMs`. */
   const pause = (waitMs: number, wakeOnChange: boolean, signal: AbortSignal | undefined): Promise<void> =>
@@ -215,7 +221,8 @@ export function openCaller(options: CallerOptions): Caller {
       if (target === 'full') {
         const { places, queueMax } = targets.balancer(journey.service);
         try {
-          await places.wait(journey.service, queueMax, journey.deadline, signal);
+          const candidates = route?.candidates(journey.input) ?? [];
+          await places.wait(journey.service, candidates, queueMax, journey.deadline, signal);
         } catch (cause) {
           throw worstOf(cause, doubtful);
         }
@@ -386,14 +393,13 @@ export function openCaller(options: CallerOptions): Caller {
             .stream(journey.name, incoming ? undefined : input, send, incoming)
             [Symbol.asyncIterator]();
           target.inflight++;
-          const openedAt = clock.monotonic();
           try {
             const first = await items.next();
-            targets.succeeded(target, clock.monotonic() - openedAt);
+            targets.succeeded(target, undefined);
             return { items, first, target };
           } catch (cause) {
             left(target);
-            targets.failed(target, cause, clock.monotonic() - openedAt);
+            targets.failed(target, cause, undefined);
             journey.tried.add(target);
             throw cause;
           }
@@ -406,7 +412,7 @@ export function openCaller(options: CallerOptions): Caller {
         ended = true;
       } catch (cause) {
         ended = true;
-        targets.failed(opened.target, cause, 0);
+        targets.failed(opened.target, cause, undefined);
         throw cause;
       } finally {
         left(opened.target);
@@ -450,6 +456,11 @@ export function openCaller(options: CallerOptions): Caller {
       targets.close();
     },
   };
+}
+
+/** It goes to the writer of its key's partition. */
+function isWrite({ key, reads }: MethodForm): boolean {
+  return key.length > 0 && !reads;
 }
 
 /** The one answer of a method that takes a stream and answers a value: its only item. */

@@ -1,8 +1,14 @@
-/** Calls that wait until one of the instances has room for them: first come, first served, bounded in number and time. */
+/**
+ * Calls that wait until one of the instances that may have them has room: the first of those for whom it has, bounded in
+ * number and time.
+ */
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
+import type { Target } from './target.ts';
 
 interface Waiter {
+  /** Who may have its call. */
+  readonly candidates: readonly Target[];
   wake(): void;
 }
 
@@ -22,7 +28,13 @@ export class Places {
    * Resolves when there may be room.
    * @throws OVERLOADED when `queueMax` wait already, DEADLINE_EXCEEDED, CANCELED: not done, all of them.
    */
-  wait(service: string, queueMax: number, deadline: number, signal: AbortSignal | undefined): Promise<void> {
+  wait(
+    service: string,
+    candidates: readonly Target[],
+    queueMax: number,
+    deadline: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
     if (this.#waiting.size >= queueMax)
       return Promise.reject(
         new TandemError('OVERLOADED', `${queueMax} calls wait for an instance of '${service}' with room`, {
@@ -37,7 +49,7 @@ export class Places {
         if (error) reject(error);
         else resolve();
       };
-      const waiter: Waiter = { wake: () => end() };
+      const waiter: Waiter = { candidates, wake: () => end() };
       const onAbort = (): void => end(new TandemError('CANCELED', 'the caller gave up', { outcome: 'not-done' }));
       const timer = this.#clock.after(deadline - this.#clock.monotonic(), () =>
         end(
@@ -50,10 +62,9 @@ export class Places {
     });
   }
 
-  /** A call ended somewhere. */
-  next(): void {
-    const [first] = this.#waiting;
-    first?.wake();
+  /** A call ended there. */
+  next(target: Target): void {
+    for (const { candidates, wake } of this.#waiting) if (candidates.includes(target)) return void wake();
   }
 
   /** Everything may have changed. */

@@ -10,7 +10,8 @@ import type { Member } from '../failure-detection/beat.ts';
 import type { Registry } from '../naming/registry.ts';
 import { newestMap, numberOfKey, steadyMap } from '../partitioning/partition-map.ts';
 import { ranking } from '../partitioning/placement.ts';
-import type { Target, Targets } from './targets.ts';
+import type { Target } from './target.ts';
+import type { Targets } from './targets.ts';
 
 export interface MethodRoute {
   readonly form: MethodForm;

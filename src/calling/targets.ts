@@ -1,68 +1,19 @@
 /** What this caller knows of each instance from its own calls: open calls, breaker, outlier ejection, how often it was picked. */
-import { PeakEwma } from '../balancing/peak-ewma.ts';
-import type { Balanced } from '../balancing/picker.ts';
 import type { Channel, Dialer, LinkEnd } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
-import type { Counter, Meter } from '../core/meter.ts';
+import type { Meter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
-import { type CircuitBreaker, openCircuitBreaker } from '../degradation/circuit-breaker.ts';
+import { openCircuitBreaker } from '../degradation/circuit-breaker.ts';
 import type { Member } from '../failure-detection/beat.ts';
 import { metricNames } from '../monitoring/metric-names.ts';
 import type { Registry } from '../naming/registry.ts';
-import { hashText } from '../partitioning/hash.ts';
 import { Balancer } from './balancer.ts';
 import { isSilence } from './retry-rule.ts';
+import { Target } from './target.ts';
 
-/** One instance as its caller sees it; weights and latency are kept by the balancer of its service. */
-export class Target implements Balanced {
-  readonly member: Member;
-  readonly breaker: CircuitBreaker;
-  readonly picked: Counter;
-  readonly hash: number;
-  inflight = 0;
-  weight: number;
-  dynamicWeight: number;
-  /** By what it reports of its load, 0..1. */
-  deserved = 1;
-  latencyMs = 0;
-  /** Of the calls to it lately, 0..1. */
-  errorShare = 0;
-  channel: Channel | undefined;
-  /** Its link broke: it is dialled until it is clear whether it lives. */
-  checking = false;
-  readonly #latency = new PeakEwma();
-
-  constructor(member: Member, breaker: CircuitBreaker, picked: Counter) {
-    this.member = member;
-    this.breaker = breaker;
-    this.picked = picked;
-    this.hash = hashText(member.beat.id, 0);
-    this.weight = this.dynamicWeight = member.beat.weight;
-  }
-
-  answered(elapsedMs: number, nowMs: number): void {
-    this.#latency.observe(elapsedMs, nowMs);
-    this.latencyMs = this.#latency.value(nowMs);
-    this.errorShare -= errorStep * this.errorShare;
-  }
-
-  failed(elapsedMs: number, nowMs: number): void {
-    this.#latency.failed(elapsedMs, nowMs);
-    this.latencyMs = this.#latency.value(nowMs);
-    this.errorShare += errorStep * (1 - this.errorShare);
-  }
-
-  /** Time has passed. */
-  fade(nowMs: number): void {
-    this.latencyMs = this.#latency.value(nowMs);
-  }
-}
-
-/** How much one call moves the share of errors: about the last fifty count. */
-const errorStep = 0.02;
 /** Below a call's default deadline, so that calls which wait for a target to come back live to see it. */
 const breakerOpenMsMax = 2000;
 /** Pause after the first dial that finds out about a broken link; it doubles until a beat would have told as well. */
@@ -143,6 +94,11 @@ export class Targets {
     }
   }
 
+  /** Who waits for room looks again: others may have come. */
+  wakeWaiting(): void {
+    for (const { places } of this.#balancers.values()) places.all();
+  }
+
   /** From now on connections that end are our own doing. */
   close(): void {
     this.#closed = true;
@@ -164,13 +120,14 @@ export class Targets {
     return balancer;
   }
 
-  succeeded(target: Target, elapsedMs: number): void {
+  /** @param elapsedMs Undefined where it says nothing about the instance: a stream's first item may be long in coming. */
+  succeeded(target: Target, elapsedMs: number | undefined): void {
     target.breaker.succeeded();
     this.#balancerOf(target).succeeded(target, elapsedMs);
   }
 
   /** Sorts a failure: an answer of the contract is a success of the instance, silence and breaks count against it. */
-  failed(target: Target, thrown: unknown, elapsedMs: number): void {
+  failed(target: Target, thrown: unknown, elapsedMs: number | undefined): void {
     if (thrown instanceof DeclaredError) {
       this.succeeded(target, elapsedMs);
       return;
@@ -183,7 +140,7 @@ export class Targets {
       this.succeeded(target, elapsedMs);
       return;
     }
-    if (silent || code === 'INTERNAL') this.#balancerOf(target).failed(target, elapsedMs);
+    if (silent || code === 'INTERNAL') this.#balancerOf(target).failed(target, elapsedMs ?? 0);
     if (silent) target.breaker.failed();
     else if (code === 'CANCELED') target.breaker.released();
     else target.breaker.succeeded();

@@ -42,8 +42,7 @@ export type Answer<O, E> =
 export interface AnyContract {
   readonly kind: 'contract';
   readonly name: string;
-  // biome-ignore lint/suspicious/noExplicitAny: of any contract
-  readonly methods: any;
+  readonly methods: object;
 }
 export type MethodsOf<C> = C extends { readonly methods: infer M } ? M : never;
 type Input<S> = S extends { input: Stream<infer I> }

@@ -192,7 +192,7 @@ export class Handling {
   ): Promise<DeliveryFate> {
     const { keyspace, clock, service } = this.#options;
     const { dead, number, source, attempt } = form;
-    const event = await this.whole(form.event, topic, number).catch(goneIs(undefined));
+    const event = await this.whole(form.event, topic, number).catch(unlessGone);
     const letter: Omit<DeadLetter, 'event'> = {
       subscription: `${service}.${name}`,
       topic: topic.name,
@@ -222,13 +222,10 @@ export class Handling {
   }
 }
 
-/** For what retention took, or a lost blob; anything else may be mended by another try. */
-function goneIs<T>(value: T): (cause: unknown) => T {
-  return cause => {
-    const { code } = TandemError.from(cause);
-    if (code === 'NOT_FOUND' || code === 'CORRUPT') return value;
-    throw cause;
-  };
+/** What retention took, or a lost blob, is undefined; anything else may be mended by another try. */
+function unlessGone(cause: unknown): undefined {
+  const { code } = TandemError.from(cause);
+  if (code !== 'NOT_FOUND' && code !== 'CORRUPT') throw cause;
 }
 
 export interface FloorForm {

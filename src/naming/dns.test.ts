@@ -89,6 +89,16 @@ test('A and SRV name the ready instances only, with port and short TTL', async (
   }
 });
 
+test('weights of machines stand in SRV records, and a slow instance counts a tenth', () => {
+  const [usual, strong, slow] = [member(1), member(2), member(4)] as const;
+  const heard = [usual, { ...strong, beat: { ...strong.beat, weight: 2.5 } }, { ...slow, verdict: 'slow' as const }];
+  const { answers } = answerQuestion(registryOf(heard), { name: 'stock.tandem.internal', type: 'SRV' }, 1);
+  assert.deepEqual(
+    answers.map(answer => (answer as { data: { weight: number } }).data.weight),
+    [10, 25, 1],
+  );
+});
+
 test('a type that is not kept is an empty answer, not NXDOMAIN', async () => {
   const server = await openDnsServer({ registry: registryOf([member(1)]), logger: silentLogger, port: 0 });
   try {

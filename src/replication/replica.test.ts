@@ -350,35 +350,26 @@ test('a copy that was killed while a snapshot was put into it serves nothing of 
   }
 });
 
-test('a snapshot of many chunks is put in step by step, in LMDB too, and what is damaged in the middle leaves nothing', async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'tandem-snapshot-'));
-  const stores = openLmdbStores({ directory, bootId: 'one' });
-  try {
-    const { context, engine, clock } = world();
-    const rows = Array.from({ length: 12_000 }, (_, i) => ['t', `k${i}`, pack('x'.repeat(600))] as const);
-    const source = new MemoryStore();
-    source.replace(rows, { ...emptyHead, position: 9, hash: 'h', hashPosition: 9, incarnation: 'one' });
-    await clock.complete(writeSnapshot(context, 's', 0, source.capture()));
-    const at = (): { deadline: number } => ({ deadline: clock.monotonic() + 1000 });
-    const names = await clock.complete(engine.blobs.list('snapshot/s/0/', at()));
-    assert.ok(names.length >= 5, `${names.length}`);
-    for (const store of [new MemoryStore(), await stores.open(0)]) {
-      store.commit([['t', 'older', pack(1)]], { ...emptyHead, position: 1, incarnation: 'one' });
-      const second = names[1]!;
-      const whole = await clock.complete(engine.blobs.get(second, at()));
-      await clock.complete(engine.blobs.put(second, pack(rows.slice(0, 10)), at()));
-      assert.equal(await clock.complete(installSnapshot(context, 's', 0, store, () => true)), undefined);
-      assert.equal(store.head.installing, true, 'who finds it knows');
-      await clock.complete(engine.blobs.put(second, whole, at()));
-      assert.equal(await clock.complete(installSnapshot(context, 's', 0, store, () => false)), undefined);
-      const head = await clock.complete(installSnapshot(context, 's', 0, store, () => true));
-      assert.deepEqual(head, source.head);
-      assert.deepEqual(store.head, source.head);
-      assert.equal(store.get('t', 'older'), undefined);
-      assert.deepEqual([...store.scan('t', '')].length, rows.length);
-    }
-  } finally {
-    await stores.close();
-    rmSync(directory, { recursive: true, force: true });
-  }
+test('an entry that cannot be read, and a snapshot past it that cannot be either, stop a replica, which claims nothing else', async () => {
+  const { replica, context, engine, clock, open, ready } = await filled();
+  const said: string[] = [];
+  const follower = open(undefined, { logger: { ...silentLogger, error: message => void said.push(message) } });
+  await ready(follower);
+  const { position, hash } = replica.head;
+  const source = new MemoryStore();
+  source.replace([['t', 'a', pack(1)]], { ...replica.head, position: position + 1, hash, hashPosition: position });
+  await clock.complete(writeSnapshot(context, 's', 0, source.capture()));
+  const at = { deadline: clock.monotonic() + 1000 };
+  const chunk = (await clock.complete(engine.blobs.list('snapshot/s/0/', at))).find(
+    name => !name.endsWith('manifest'),
+  )!;
+  await clock.complete(engine.blobs.put(chunk, pack([]), at));
+  await clock.complete(engine.log.append(log, position, [pack('no entry')], { deadline: clock.monotonic() + 1000 }));
+  await clock.advance(30_000);
+  assert.equal(follower.state, 'failed');
+  assert.equal(follower.failure?.code, 'CORRUPT');
+  assert.deepEqual(
+    said.filter(message => message.includes('led past')),
+    [],
+  );
 });

@@ -342,7 +342,8 @@ export class Replica {
   async #passBySnapshot({ message }: TandemError): Promise<boolean> {
     const { position } = this.head;
     await this.#loadSnapshot().catch(() => {});
-    if (this.head.position === position) return false;
+    // Less, when one was being put in and turned out to be damaged.
+    if (this.head.position <= position) return false;
     this.#options.logger.error('an entry cannot be read; a snapshot led past it', { log: this.log, position, message });
     return true;
   }

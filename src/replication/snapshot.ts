@@ -31,6 +31,8 @@ const chunksAhead = 4;
 /** Rows that are put into a store in one step; others are served in between. */
 const stepRows = 1000;
 const progressEveryMs = 5000;
+/** Snapshots that are tried: more than are kept, since newer ones may come while one is put in. */
+const triesMax = 8;
 
 /** Writes and verifies a snapshot; older ones beyond the newest two are removed. Releases the capture. */
 export async function writeSnapshot(
@@ -69,23 +71,22 @@ export async function installSnapshot(
   store: ReplicaStore,
   isWanted: (head: Head) => boolean,
 ): Promise<Head | undefined> {
-  const damaged = new Set<number>();
-  for (let attempt = 0; attempt < 3; attempt++) {
+  /** Gone meanwhile, as older ones go when newer ones are there, or damaged: neither is tried again. */
+  const failed = new Set<number>();
+  while (failed.size < triesMax) {
     const positions = await snapshotPositions(context, service, partition);
-    const position = positions.reverse().find(each => !damaged.has(each));
+    const position = positions.reverse().find(each => !failed.has(each));
     if (position === undefined) return undefined;
     const name = snapshotName(service, partition, position);
     try {
-      const manifest = unpack(await context.engine.blobs.get(`${name}/manifest`, at(context))) as Manifest;
-      if (manifest.format !== 1) throw new TandemError('UNSUPPORTED', `snapshot format ${String(manifest.format)}`);
+      const manifest = manifestOf(name, await context.engine.blobs.get(`${name}/manifest`, at(context)));
       if (!isWanted(manifest.head)) return undefined;
       await install(context, name, manifest, store);
       return manifest.head;
     } catch (thrown) {
       const { code, message } = TandemError.from(thrown);
       if (code !== 'CORRUPT' && code !== 'NOT_FOUND') throw thrown;
-      // Gone meanwhile, as older ones go when a newer one is there, or damaged: then the one before must do.
-      if (code === 'CORRUPT') damaged.add(position);
+      failed.add(position);
       context.logger.error('a snapshot cannot be read; trying another', { name, code, message });
     }
   }
@@ -155,10 +156,28 @@ async function* chunksOf(context: SnapshotContext, name: string, { chunks }: Man
 }
 
 function rowsOf(name: string, bytes: Uint8Array): readonly Row[] {
+  const rows = readable(name, bytes);
+  if (Array.isArray(rows) && rows.every(isRow)) return rows;
+  throw new TandemError('CORRUPT', `a chunk of snapshot ${name} does not hold rows`);
+}
+
+function isRow(row: unknown): row is Row {
+  return Array.isArray(row) && typeof row[0] === 'string' && typeof row[1] === 'string' && row[2] instanceof Uint8Array;
+}
+
+/** @throws CORRUPT, UNSUPPORTED */
+function manifestOf(name: string, bytes: Uint8Array): Manifest {
+  const manifest = readable(name, bytes) as Manifest | null | undefined;
+  if (typeof manifest?.format !== 'number') throw new TandemError('CORRUPT', `snapshot ${name} has no manifest`);
+  if (manifest.format === 1) return manifest;
+  throw new TandemError('UNSUPPORTED', `snapshot format ${manifest.format}; this version reads 1`);
+}
+
+function readable(name: string, bytes: Uint8Array): unknown {
   try {
-    return unpack(bytes) as Row[];
+    return unpack(bytes);
   } catch (cause) {
-    throw new TandemError('CORRUPT', `a chunk of snapshot ${name} cannot be decoded`, { cause });
+    throw new TandemError('CORRUPT', `a part of snapshot ${name} cannot be decoded`, { cause });
   }
 }
 

@@ -63,7 +63,7 @@ export function findRequest(rows: Rows, request: RequestKey, time: number, windo
 
 /**
  * Stores the id beside the effects, by the later of birth and commit, so a fast clock at the caller cannot make it forgotten
- * too soon. Gives until when it is kept for sure, short of the window; undefined where a floor decides that.
+ * too soon. Gives the time from which its window counts (ms of the partition's clock); undefined where a floor decides.
  */
 export function storeRequest(rows: Overlay, request: RequestKey, time: number, value: unknown): number | undefined {
   const { delivery } = request;
@@ -109,7 +109,9 @@ export function forgetOld(rows: Overlay, time: number, windowMs: number): number
     }
     if (ids >= forgottenPerEntry) break;
     old.push(key);
-    for (const id of unpack(value) as string[]) {
+    const stored = unpack(value);
+    // Each id had a row of its own, with its name in the key, before entries had one for all of theirs.
+    for (const id of Array.isArray(stored) ? (stored as string[]) : [key.slice(before.length + 1)]) {
       rows.set(requests, id, undefined);
       ids++;
     }

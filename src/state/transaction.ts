@@ -29,7 +29,7 @@ export interface Outcome {
   readonly failed: boolean;
   readonly writes: readonly Write[];
   readonly emitted: readonly Emitted[];
-  /** Its request id is stored, and is kept from then (ms of the partition's clock). */
+  /** Its request id is stored, and its window counts from then (ms of the partition's clock). */
   readonly keptFrom?: number | undefined;
   /** It is the stored outcome of an earlier try. */
   readonly stored?: boolean;
