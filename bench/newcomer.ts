@@ -1,7 +1,8 @@
 /**
  * How long a new instance takes until it serves its first sequential read of a large partition: rows of 1 KB in one partition
- * of a service, one instance, then another joins. It loads the newest snapshot and reads the log's tail. Beside it the time that
- * the same snapshot takes to be merely fetched over the link, four chunks ahead, as the newcomer fetches them.
+ * of a service, one instance, then another joins. It loads the newest snapshot and reads the log's tail. Beside it two parts of
+ * that time: the start of an instance without data, and merely fetching the same snapshot over the link, four chunks ahead, as
+ * the newcomer fetches them.
  */
 import { readFileSync } from 'node:fs';
 import { withApp } from './app.ts';
@@ -44,6 +45,12 @@ export async function measure(say: (line: string) => void): Promise<{ ratios: ob
     await Promise.all(Array.from({ length: 4 }, fetching));
     const fetchMs = performance.now() - fetchedFrom;
 
+    const emptyFrom = performance.now();
+    await join('work');
+    const emptyStartMs = performance.now() - emptyFrom;
+    const { tail } = await engine.log.info('state/large/0', at());
+    const tailEntries = tail - Number(newest.split('/').at(-2));
+
     const joinedFrom = performance.now();
     const started = await join('large');
     const member = await retried(async () => {
@@ -55,7 +62,7 @@ export async function measure(say: (line: string) => void): Promise<{ ratios: ob
     const readMs = performance.now() - joinedFrom;
     if (body === null) throw new Error('the row is not there');
     const peakMb = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${started.pid}/status`, 'utf8'))![1]) / 1024;
-    const raw = { rows, snapshotMb: bytes / 1e6, fetchMs, readMs, peakMb };
+    const raw = { rows, snapshotMb: bytes / 1e6, tailEntries, emptyStartMs, fetchMs, readMs, peakMb };
     for (const [name, value] of Object.entries(raw)) say(`${name.padEnd(12)} ${Math.round(value)}`);
     return { ratios: { 'from its start to its first read / mere fetch': readMs / fetchMs }, raw };
   });
