@@ -25,6 +25,8 @@ export function findNatsServer(): { readonly path: string } | { readonly missing
 export interface NatsServer {
   readonly port: number;
   readonly monitorPort: number;
+  /** Where the other servers reach it. */
+  readonly routePort: number;
   readonly pid: number;
   kill(signal: NodeJS.Signals): void;
   /** Waits for its end. */
@@ -91,6 +93,7 @@ export async function startNats(
     servers.push({
       port,
       monitorPort,
+      routePort,
       get pid() {
         return child.pid!;
       },

@@ -3,7 +3,9 @@
  * `tandem up` with a service of three instances, lets clients write, read at all levels and make transactions through the
  * gateways, kills (-9) and stops (SIGSTOP) instances, gateways and the engine meanwhile, and judges what the clients saw
  * with the same checkers as the simulation. With `--engine nats` it starts three NATS servers, kills and stops
- * them too, and cuts the app's links to them, one way or both. With `--reshard` the partitions of the service are doubled meanwhile. `--export` writes the history in Jepsen's shape (.edn or .json).
+ * them too, and cuts the app's links to them, one way or both. Where it may (root, nftables), it runs in a network namespace of its
+ * own and also cuts links between the app's processes, to the embedded engine above all, and the routes between NATS servers.
+ * With `--reshard` the partitions of the service are doubled meanwhile. `--export` writes the history in Jepsen's shape (.edn or .json).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -25,6 +27,7 @@ import { checkLinearizability } from '../src/simulation/linearizability.ts';
 import { registerModel } from '../src/simulation/model.ts';
 import { checkSessions, type Observation } from '../src/simulation/sessions.ts';
 import { type FaultProxy, faultProxy } from './fault-proxy.ts';
+import { cutLinks, inNamespace, isInNamespace, missingForCuts } from './link-cuts.ts';
 import { findNatsServer, type NatsCluster, type NatsServer, startNats, until } from './nats-servers.ts';
 import { begin, judgeTransactions, TransactionSource } from './transactions.ts';
 
@@ -53,6 +56,8 @@ interface AppProcess {
   readonly pid: number;
   readonly birth: string;
   readonly ready: boolean;
+  /** Where its link listens. */
+  readonly info: { readonly address?: string };
 }
 interface AppState {
   readonly supervisor: { readonly pid: number; readonly birth: string };
@@ -186,8 +191,19 @@ export async function torture({
   /** One at a time: with two of three gone writes can only wait. */
   const disturbServer = async (server: NatsServer, link: FaultProxy): Promise<void> => {
     const ms = random.below(2500);
-    const how = (['cut', 'kill', 'stop'] as const)[disturbed++ % 3];
-    if (how === 'cut') {
+    const ways = isInNamespace() ? (['routes', 'cut', 'kill', 'stop'] as const) : (['cut', 'kill', 'stop'] as const);
+    const how = ways[disturbed++ % ways.length];
+    if (how === 'routes') {
+      const oneWay = random.next() < 0.5;
+      say(`cut the routes of NATS server ${server.pid}${oneWay ? ', to it only,' : ''} for ${ms} ms`);
+      const heal = await cutLinks({
+        pid: server.pid,
+        oneWay,
+        only: cluster!.servers.map(({ routePort }) => routePort),
+      });
+      await pause(ms);
+      await heal();
+    } else if (how === 'cut') {
       const oneWay = random.next() < 0.5;
       say(`cut the links to NATS server ${server.pid}${oneWay ? ', its answers only,' : ''} for ${ms} ms`);
       if (oneWay) link.swallowAnswers();
@@ -207,6 +223,26 @@ export async function torture({
       await pause(ms);
       server.kill('SIGCONT');
     }
+  };
+
+  let cuts = 0;
+  /** From everyone, or from the engine alone; clients reach the gateways' doors all the time. */
+  const cutOff = async (victim: AppProcess, processes: readonly AppProcess[]): Promise<void> => {
+    const ms = random.below(2500);
+    const oneWay = random.next() < 0.5;
+    const enginePort = portOf(processes.find(({ role }) => role === 'engine')?.info.address);
+    const toEngine = enginePort !== undefined && victim.role !== 'engine' && random.next() < 0.6;
+    const gatewayPort = portOf(app.state()?.facts.gatewayUrl);
+    const how = `${toEngine ? ' to the engine' : ''}${oneWay ? ', what it would hear only,' : ''}`;
+    say(`cut the links of ${victim.name} (${victim.pid})${how} for ${ms} ms`);
+    const heal = await cutLinks({
+      pid: victim.pid,
+      oneWay,
+      except: gatewayPort === undefined ? [] : [gatewayPort],
+      ...(toEngine && { only: [enginePort] }),
+    });
+    await pause(ms);
+    await heal();
   };
 
   /** The command may meet an engine that is away; what it began goes on without it. */
@@ -240,7 +276,8 @@ export async function torture({
       const victim = candidates[random.below(candidates.length)];
       if (victim && processBirth(victim.pid) === victim.birth) {
         const recent = (kills.get(victim.name) ?? []).filter(at => at > now() - 60_000);
-        if (recent.length < killsMax && random.next() < 0.5) {
+        if (isInNamespace() && (cuts++ % 3 === 0 || role === 'engine')) await cutOff(victim, processes);
+        else if (recent.length < killsMax && random.next() < 0.5) {
           kills.set(victim.name, [...recent, now()]);
           say(`kill -9 ${victim.name} (${victim.pid})`);
           process.kill(victim.pid, 'SIGKILL');
@@ -310,6 +347,10 @@ export async function torture({
   for (const violation of checkSessions(observations)) wrong.push(JSON.stringify(violation));
   const answers = { ok: history.count('ok'), fail: history.count('fail'), unknown: history.count('unknown') };
   return { wrong: wrong.slice(0, 12), story, history, answers, errors };
+}
+
+function portOf(address: string | undefined): number | undefined {
+  return address === undefined ? undefined : Number(new URL(address).port);
 }
 
 async function ownCluster(): Promise<NatsCluster> {
@@ -400,7 +441,35 @@ class App {
   }
 }
 
-if (import.meta.main) {
+/** The command, in a process of its own, with what it printed. */
+export async function tortureApart(
+  args: readonly string[],
+): Promise<{ code: number | null; printed: string; ok: number }> {
+  const child = spawn(process.execPath, [...process.execArgv, import.meta.filename, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let printed = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      printed += text;
+    });
+  const code = await new Promise<number | null>(done => child.once('close', done));
+  return { code, printed, ok: Number(/"ok":(\d+)/.exec(printed)?.[1] ?? 0) };
+}
+
+/** Where links can be cut, the same again in a namespace of its own. */
+function elsewhere(): ChildProcess | undefined {
+  if (isInNamespace()) return undefined;
+  const missing = missingForCuts();
+  if (missing === undefined)
+    return inNamespace(process.execPath, [...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit' });
+  console.log(`no links between processes are cut: ${missing}`);
+  return undefined;
+}
+
+const child = import.meta.main ? elsewhere() : undefined;
+if (child) child.once('exit', code => process.exit(code ?? 1));
+else if (import.meta.main) {
   const { values } = parseArgs({
     options: {
       engine: { type: 'string', default: 'embedded' },
