@@ -79,7 +79,7 @@ test('up says what is wrong with a cluster before it starts anything', { skip, t
   assert.match(await tried(`nats://shop:right@127.0.0.1:${port}?sync=unchecked`), /has no JetStream/);
 });
 
-test('a cluster without room refuses writes, keeps what was acknowledged, and reads go on', {
+test('a cluster without room refuses writes, keeps what was acknowledged, reads go on, and with room so do writes', {
   skip,
   timeout: 120_000,
 }, async () => {
@@ -105,6 +105,18 @@ test('a cluster without room refuses writes, keeps what was acknowledged, and re
     return answer.ok && answer;
   });
   assert.ok(counted.value! >= acknowledged, 'nothing that was acknowledged is lost');
+
+  const server = cluster.servers[0]!;
+  server.kill('SIGTERM');
+  await server.ended();
+  server.configure('max_mem: 16MB, max_file: 1GB, sync_interval: always');
+  server.start();
+  const next = await until('writes to go on', async () => {
+    const answer = await api.add({ key: 'k', filling });
+    return answer.ok && answer.value;
+  });
+  // Those that were refused as unknown may have been done.
+  assert.ok(next > acknowledged, `${next} after ${acknowledged}`);
   run.child.kill('SIGTERM');
   await run.ended;
 });
@@ -132,4 +144,37 @@ test('a cluster that comes back empty is not served on top of, and says so', { s
   assert.match(answer.error!.message, /restore/);
   run.child.kill('SIGTERM');
   await run.ended;
+});
+
+test('a cluster that was emptied while the app was down is not begun anew on top of', {
+  skip,
+  timeout: 120_000,
+}, async () => {
+  const cluster = await started(path, 1);
+  const data = dataOf();
+  const first = tandem(up(data, cluster.address()), here);
+  await prints(first, /is up/, 60_000);
+  for (let n = 0; n < 5; n++) assert.ok((await clientOf(data).add({ key: 'k', filling: '' })).ok);
+  first.child.kill('SIGTERM');
+  await first.ended;
+  const server = cluster.servers[0]!;
+  server.kill('SIGKILL');
+  await server.ended();
+  server.erase();
+  server.start();
+  const second = tandem(up(data, cluster.address()), here);
+  const told = await until(
+    'the app to refuse',
+    async () => {
+      if (second.child.exitCode !== null) return second.said();
+      if (stateOf(data)?.facts.gatewayUrl === undefined) return undefined;
+      const tried = await clientOf(data).add({ key: 'k', filling: '' });
+      assert.ok(!tried.ok, 'it began anew as if nothing had been lost');
+      return tried.error!.code === 'LOG_LOST' && tried.error!.message;
+    },
+    60_000,
+  );
+  assert.match(told, /restore/);
+  second.child.kill('SIGTERM');
+  await second.ended;
 });

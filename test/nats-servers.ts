@@ -35,6 +35,8 @@ export interface NatsServer {
   start(): void;
   /** Throws its data away; only while it does not run. */
   erase(): void;
+  /** Another block of JetStream from its next start on. */
+  configure(jetstream: string): void;
 }
 
 export interface NatsCluster {
@@ -71,18 +73,20 @@ export async function startNats(
     const data = join(directory, `data${i}`);
     // Clients keep to the addresses they were given, which may be those of proxies.
     const cluster = `cluster { name: tandem, no_advertise: true, listen: "127.0.0.1:${routePort}", routes: [${routes.map(route => `"${route}"`).join(', ')}] }`;
-    writeFileSync(
-      config,
-      [
-        `server_name: n${i}`,
-        `listen: "127.0.0.1:${port}"`,
-        `http: "127.0.0.1:${monitorPort}"`,
-        'max_payload: 2MB',
-        jetstream === undefined ? '' : `jetstream { store_dir: "${data}", ${jetstream} }`,
-        count > 1 ? cluster : '',
-        more,
-      ].join('\n'),
-    );
+    const configure = (block: string | undefined): void =>
+      writeFileSync(
+        config,
+        [
+          `server_name: n${i}`,
+          `listen: "127.0.0.1:${port}"`,
+          `http: "127.0.0.1:${monitorPort}"`,
+          'max_payload: 2MB',
+          block === undefined ? '' : `jetstream { store_dir: "${data}", ${block} }`,
+          count > 1 ? cluster : '',
+          more,
+        ].join('\n'),
+      );
+    configure(jetstream);
     let child: ChildProcess;
     let ended: Promise<void>;
     const start = (): void => {
@@ -101,6 +105,7 @@ export async function startNats(
       ended: () => ended,
       start,
       erase: () => rmSync(data, { recursive: true }),
+      configure,
     });
   }
   const monitors = servers.map(({ monitorPort }) => `http://127.0.0.1:${monitorPort}`).join(',');
