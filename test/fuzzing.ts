@@ -43,6 +43,8 @@ export interface FuzzReport {
   readonly wrong: string[];
 }
 
+/** The well-behaved client's own. */
+const behavingConnectionsMax = 2;
 const askDeadlineMs = 2000;
 const liveGrownBytesMax = 16 * 1024 * 1024;
 const rssGrownBytesMax = 96 * 1024 * 1024;
@@ -70,6 +72,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
     wrong: [],
   };
   const server = await startServer(options.protocol);
+  const idle = await server.holding();
   const begin = performance.now();
   const recent: string[] = [];
   let stopped = false;
@@ -108,7 +111,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
       if (!stopped) before = await server.holding();
       await Promise.all(Array.from({ length: lanes }, lane));
     }
-    if (!stopped) await judgeHolding(server, before, report);
+    if (!stopped) await judgeHolding(server, idle, before, report);
   } catch (cause) {
     if (report.wrong.length === 0) report.wrong.push((cause as Error).message);
   } finally {
@@ -150,14 +153,19 @@ async function behave(protocol: FuzzProtocol, doors: Doors, report: FuzzReport, 
   }
 }
 
-async function judgeHolding(server: Server, before: Holding | undefined, report: FuzzReport): Promise<void> {
+async function judgeHolding(
+  server: Server,
+  idle: Holding,
+  before: Holding | undefined,
+  report: FuzzReport,
+): Promise<void> {
   let after = await server.holding();
-  // The well-behaved client may keep one or two.
-  for (let looks = 0; looks < 40 && after.connections > 2; looks++) {
+  const most = idle.connections + behavingConnectionsMax;
+  for (let looks = 0; looks < 40 && after.connections > most; looks++) {
     await new Promise(done => setTimeout(done, 50));
     after = await server.holding();
   }
-  report.connectionsLeft = Math.max(0, after.connections - 2);
+  report.connectionsLeft = Math.max(0, after.connections - most);
   if (report.connectionsLeft > 0)
     report.wrong.push(`${report.connectionsLeft} connections of clients that are gone are still held`);
   if (!before) return;
