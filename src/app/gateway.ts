@@ -1,6 +1,7 @@
 /** The gateway process: a peer with an HTTP door. It loads no user code; what it may call it reads from the registry. */
 import { type Gateway, openGateway } from '../gateway/gateway.ts';
 import type { Engine } from '../log/engine.ts';
+import { doorUrl } from './door.ts';
 import type { Host } from './host.ts';
 import { openPeer } from './peer.ts';
 
@@ -11,6 +12,8 @@ export interface GatewayProcessOptions {
   readonly engineAddress?: string | undefined;
   readonly listen: string;
   readonly httpHost: string;
+  /** Address of this machine for others, when it listens on all. */
+  readonly linkHost?: string;
   readonly port: number;
   readonly reusePort: boolean;
   /** Services of the app, as far as who started it knows. */
@@ -50,7 +53,14 @@ export async function openGatewayProcess(options: GatewayProcessOptions): Promis
     await peer.close(0);
     throw cause;
   }
-  peer.report({ ready: true });
+  const { protocol, hostname } = new URL(gateway.url);
+  const door = await doorUrl(
+    protocol.slice(0, -1),
+    hostname.replace(/^\[|\]$/g, ''),
+    gateway.port,
+    options.linkHost ?? '127.0.0.1',
+  );
+  peer.report({ ready: true, doors: [door] });
   return {
     url: gateway.url,
     port: gateway.port,

@@ -1,6 +1,7 @@
-/** The naming process: answers DNS for `<service>.tandem.internal` from the registry. */
+/** The naming process: answers DNS for `tandem.internal` from the registry. */
 import type { Engine } from '../log/engine.ts';
-import { openDnsServer } from '../naming/dns.ts';
+import { type DnsServer, openDnsServer } from '../naming/dns.ts';
+import { doorUrl } from './door.ts';
 import type { Host } from './host.ts';
 import { openPeer } from './peer.ts';
 
@@ -12,6 +13,8 @@ export interface NamingProcessOptions {
   readonly listen: string;
   readonly dnsHost: string;
   readonly port: number;
+  /** Address of this machine for others, when it listens on all. */
+  readonly linkHost: string;
 }
 
 export interface NamingProcess {
@@ -21,12 +24,20 @@ export interface NamingProcess {
 }
 
 export async function openNamingProcess(options: NamingProcessOptions): Promise<NamingProcess> {
-  const { id, host, engine, engineAddress, listen, dnsHost, port } = options;
+  const { id, host, engine, engineAddress, listen, dnsHost, port, linkHost } = options;
+  const { clock, random, logger, zone } = host;
   const peer = await openPeer({ id, role: 'naming', host, engine, engineAddress, listen });
-  const dns = await openDnsServer({ registry: peer.registry, host: dnsHost, port, logger: host.logger });
-  peer.report({ ready: true });
+  const { registry } = peer;
+  let dns: DnsServer;
+  try {
+    dns = await openDnsServer({ registry, zone, clock, random, logger, host: dnsHost, port });
+  } catch (cause) {
+    await peer.close(0);
+    throw cause;
+  }
+  peer.report({ ready: true, doors: [await doorUrl('dns', dnsHost, dns.port, linkHost)] });
   return {
-    address: `${dnsHost}:${dns.port}`,
+    address: `${dnsHost.includes(':') ? `[${dnsHost}]` : dnsHost}:${dns.port}`,
     close: async graceMs => {
       peer.report({ ready: false, draining: true });
       await dns.close();

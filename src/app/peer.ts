@@ -67,6 +67,8 @@ export interface PeerState {
   readonly inflight: () => number;
   readonly partitions: () => readonly PartitionBeat[];
   readonly map: () => PartitionMap | undefined;
+  /** Where clients reach it, as URLs. */
+  readonly doors: readonly string[];
 }
 
 export async function openPeer(options: PeerOptions): Promise<Peer> {
@@ -113,6 +115,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     inflight: () => 0,
     partitions: () => [],
     map: () => undefined,
+    doors: [],
   };
   const identity = {
     id,
@@ -131,6 +134,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     inflight: state.inflight(),
     partitions: state.partitions(),
     map: state.map(),
+    doors: state.doors,
   });
   const beats: BeatSender = options.engineAddress
     ? startBeats({ identity, read, clock, logger, engineAddress: options.engineAddress })

@@ -43,8 +43,13 @@ export interface RunningRole {
   close(graceMs: number): Promise<void>;
 }
 
+function linkHostOf({ linkHost = '127.0.0.1' }: RoleSettings): string {
+  return linkHost;
+}
+
 /** Where this process's link listens: for this machine alone, unless the app has more than one. */
-function linkOf({ linkHost = '127.0.0.1' }: RoleSettings): string {
+function linkOf(settings: RoleSettings): string {
+  const linkHost = linkHostOf(settings);
   return `tcp://${linkHost.includes(':') ? `[${linkHost}]` : linkHost}:0`;
 }
 
@@ -85,6 +90,7 @@ async function openRole(
     const gateway = await openGatewayProcess({
       ...common,
       httpHost: settings.host,
+      linkHost: linkHostOf(settings),
       port: settings.port ?? 0,
       reusePort: settings.reusePort ?? false,
       services: settings.services ?? [],
@@ -104,7 +110,12 @@ async function openRole(
   }
   if (role === 'naming') {
     const { openNamingProcess } = await import('./naming.ts');
-    const naming = await openNamingProcess({ ...common, dnsHost: settings.host, port: settings.port ?? 0 });
+    const naming = await openNamingProcess({
+      ...common,
+      dnsHost: settings.host,
+      linkHost: linkHostOf(settings),
+      port: settings.port ?? 0,
+    });
     return { info: { address: naming.address }, close: naming.close };
   }
   return runInstance(settings, common);

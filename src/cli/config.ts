@@ -28,6 +28,8 @@ export interface Settings {
   readonly engine: Setting<string>;
   /** Address of this machine that processes of others reach its own at. */
   readonly linkHost: Setting<string>;
+  /** Where DNS is answered: `[HOST:]PORT`; without a host at the link's. */
+  readonly dns: Setting<string>;
   /** Signs session tokens; the same on all machines of an app. Undefined: the data directory's. */
   readonly secret: string | undefined;
   /** Values of the services' own config that the file holds. */
@@ -47,6 +49,7 @@ const knownKeys = [
   'weight',
   'engine',
   'linkHost',
+  'dns',
   'services',
 ];
 const levels = ['debug', 'info', 'warn', 'error', 'silent'];
@@ -109,6 +112,7 @@ export function resolveSettings(
     weight: pick('weight', ['TANDEM_WEIGHT'], 'weight', 1, weightOf),
     engine: pick('engine', ['TANDEM_ENGINE'], 'engine', 'embedded', engineOf(environment)),
     linkHost: pick('link-host', ['TANDEM_LINK_HOST'], 'linkHost', '127.0.0.1', String),
+    dns: pick('dns', ['TANDEM_DNS'], 'dns', '0', dnsOf),
     secret: environment.TANDEM_SECRET || undefined,
     services: file?.services ?? {},
   };
@@ -175,6 +179,19 @@ function engineOf(environment: Environment): (raw: unknown) => string {
         : `'${given}' is no engine; write embedded, or nats://host:4222`,
     );
   };
+}
+
+/** `10.0.0.11:53`, `[::1]:5353`, `5353`. Undefined when it is none of these. */
+export function dnsAddress(value: string): { readonly host: string | undefined; readonly port: number } | undefined {
+  const found = /^(?:(?:\[([0-9a-fA-F:.]+)\]|([^:[\]/]+)):)?(\d{1,5})$/.exec(value);
+  const port = Number(found?.[3]);
+  return found && port <= 65_535 ? { host: found[1] ?? found[2], port } : undefined;
+}
+
+function dnsOf(raw: unknown): string {
+  const value = String(raw);
+  if (dnsAddress(value)) return value;
+  throw new Error(`'${value}' is no address for DNS; write a port, or 10.0.0.11:53`);
 }
 
 function weightOf(raw: unknown): number {

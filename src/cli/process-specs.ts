@@ -1,6 +1,6 @@
 /** The processes of an app and what each is given. */
 import type { ProcessSpec } from '../recovery/supervisor.ts';
-import type { Settings } from './config.ts';
+import { dnsAddress, type Settings } from './config.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { InspectedService } from './inspect.ts';
 
@@ -18,6 +18,7 @@ export interface SpecOptions {
 export function processSpecs(options: SpecOptions): ProcessSpec[] {
   const { settings, services, data, port, dashboardPort, dashboardToken, wanted } = options;
   const host = settings.host.value;
+  const dns = dnsAddress(settings.dns.value)!;
   const cluster = settings.engine.value === 'embedded' ? undefined : settings.engine.value;
   const addressOf = (engine: Readonly<Record<string, string>>): string | undefined => cluster ?? engine.address;
   const common = {
@@ -51,7 +52,11 @@ export function processSpecs(options: SpecOptions): ProcessSpec[] {
         ...common,
         id,
         engineAddress: addressOf(engine),
-        port: former.address ? Number(former.address.slice(former.address.lastIndexOf(':') + 1)) : 0,
+        host: dns.host ?? settings.linkHost.value,
+        port:
+          dns.port === 0 && former.address
+            ? Number(former.address.slice(former.address.lastIndexOf(':') + 1))
+            : dns.port,
       }),
     },
     {

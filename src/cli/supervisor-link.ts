@@ -7,6 +7,7 @@ import { linkDialer } from '../communication/link-dialer.ts';
 import { type Clock, every, type Timer } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Verdict } from '../failure-detection/beat.ts';
+import { beatSubject, farewell } from '../failure-detection/beat-form.ts';
 import type { Log } from '../log/engine.ts';
 import { holding } from '../log/hold.ts';
 import { reachEngine } from '../log/reach-engine.ts';
@@ -28,7 +29,12 @@ export interface SupervisorLinkOptions {
   readonly onVerdict: (id: string, verdict: Verdict) => void;
 }
 
-export async function openSupervisorLink(options: SupervisorLinkOptions): Promise<AppLink> {
+export interface SupervisorLink extends AppLink {
+  /** Says farewell on the bus for a process that was reaped: it cannot do so itself, and others would wait for its silence. */
+  buried(id: string): void;
+}
+
+export async function openSupervisorLink(options: SupervisorLinkOptions): Promise<SupervisorLink> {
   const { host, engineAddress: address, linkHost } = options;
   const { clock, random, logger, meter, transports } = host;
   const id = `supervisor-1-${random.id().slice(0, 6)}`;
@@ -38,6 +44,7 @@ export async function openSupervisorLink(options: SupervisorLinkOptions): Promis
   const watching = watch({ ...options, clock, registry: link.registry, log: engine.log });
   return {
     ...link,
+    buried: member => engine.bus.publish(beatSubject(member), farewell),
     async close() {
       watching.cancel();
       await link.close();

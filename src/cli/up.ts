@@ -27,7 +27,7 @@ import { processSpecs } from './process-specs.ts';
 import { openProgress } from './progress.ts';
 import { stateStore, stillRuns, takeData } from './running-app.ts';
 import { statusBlock } from './status-block.ts';
-import { openSupervisorLink } from './supervisor-link.ts';
+import { openSupervisorLink, type SupervisorLink } from './supervisor-link.ts';
 import type { Terminal } from './terminal.ts';
 
 export const command: Command = {
@@ -75,6 +75,11 @@ export const command: Command = {
       type: 'string',
       value: 'HOST',
       help: 'Address of this machine that processes of others reach its own at (default 127.0.0.1)',
+    },
+    dns: {
+      type: 'string',
+      value: '[HOST:]PORT',
+      help: 'Where names of the app are answered by DNS (default: any free port of --link-host)',
     },
     claim: { type: 'boolean', help: 'On a cluster: this app is the one whose data is there, with another secret' },
     json: jsonLines,
@@ -127,6 +132,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     zone: settings.zone.value,
     weight: settings.weight.value,
   });
+  let link: SupervisorLink | undefined;
   const supervisor = new Supervisor({
     specs,
     ...(cluster ? { node: nodeName() } : {}),
@@ -145,6 +151,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     logger: host.logger,
     onEvent: event => {
       const { kind, name, id, pid, message } = event;
+      if ((kind === 'exited' || kind === 'stopped') && id !== undefined) link?.buried(id);
       host.logger[kind === 'gave-up' ? 'error' : 'info'](`${name} ${kind}: ${message}`, { kind, name, id, pid });
       if (!started) progress?.onEvent(event);
       else if (!json) tellEvent(terminal, event);
@@ -174,7 +181,6 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
   });
 
   const engine = () => supervisor.list().find(({ role }) => role === 'engine');
-  let link: AppLink | undefined;
   let server: { close(graceMs?: number): Promise<void> } | undefined;
   try {
     server = await openControl(control, {

@@ -19,6 +19,8 @@ export interface TandemConfig {
   readonly engine?: string;
   /** Address of this machine that processes of other machines reach its own at. Default: loopback. */
   readonly linkHost?: string;
+  /** Where the names of the app are answered by DNS: `[HOST:]PORT`. Default: any free port of `linkHost`. */
+  readonly dns?: string;
   /** Values of the services' own `config`, by service. */
   readonly services?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }

@@ -10,6 +10,9 @@ const packr = new Packr({ useRecords: false });
 const unpackr = new Unpackr({ useRecords: false });
 const roles: readonly Role[] = ['instance', 'gateway', 'engine', 'monitor', 'supervisor', 'naming'];
 
+/** A beat with more comes from nobody we know. */
+const doorsMax = 16;
+
 export const farewell: Uint8Array = new Uint8Array(0);
 
 export function beatSubject(id: string): string {
@@ -42,6 +45,7 @@ export function encodeBeat(beat: Beat): Uint8Array {
     beat.entryFormat,
     map ? [map.version, map.first, map.count, map.to, map.divided] : null,
     beat.weight,
+    beat.doors ?? [],
   ]);
   return new Uint8Array(packed); // a copy: msgpackr reuses its buffer
 }
@@ -75,6 +79,7 @@ export function decodeBeat(bytes: Uint8Array): Beat | undefined {
     entryFormat,
     map,
     weight,
+    doors,
   ] = form;
   if (typeof id !== 'string' || typeof address !== 'string' || !Array.isArray(load) || !Array.isArray(cells))
     return undefined;
@@ -111,6 +116,7 @@ export function decodeBeat(bytes: Uint8Array): Beat | undefined {
     partitions,
     entryFormat: Number(entryFormat),
     ...(Array.isArray(map) ? { map: mapOf(map) } : {}),
+    ...(Array.isArray(doors) && doors.length > 0 ? { doors: doors.slice(0, doorsMax).map(String) } : {}),
   };
 }
 

@@ -22,6 +22,7 @@ export interface BeatReading {
   readonly inflight: number;
   readonly partitions: readonly PartitionBeat[];
   readonly map?: PartitionMap | undefined;
+  readonly doors?: readonly string[] | undefined;
 }
 
 export interface BeatOptions {

@@ -38,6 +38,8 @@ export interface Beat {
   readonly pid: number;
   /** Where its link listens: `tcp://127.0.0.1:4711`. */
   readonly address: string;
+  /** Where others than Tandem's processes reach it, the usual one first: `http://10.0.0.11:3000`. DNS gives them out. */
+  readonly doors?: readonly string[] | undefined;
   readonly startedAt: number;
   readonly sequence: number;
   /** Wall clock of the sender (ms), to find clocks that are off. */

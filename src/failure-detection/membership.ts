@@ -249,6 +249,7 @@ function slotPart(id: string): string {
 /** Whether two beats of one process send calls to the same places. */
 function routesAlike(a: Beat, b: Beat): boolean {
   if (a.ready !== b.ready || a.draining !== b.draining || a.address !== b.address) return false;
+  if (a.doors?.join() !== b.doors?.join()) return false;
   if (a.map?.version !== b.map?.version || a.map?.divided !== b.map?.divided) return false;
   if (a.descriptorHash !== b.descriptorHash || a.partitions.length !== b.partitions.length) return false;
   for (let i = 0; i < a.partitions.length; i++) {

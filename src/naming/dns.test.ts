@@ -1,132 +1,477 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
-import { test } from 'node:test';
-import { type DecodedPacket, decode, encode } from 'dns-packet';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { afterEach, test } from 'node:test';
+import { type Answer, type DecodedPacket, decode } from 'dns-packet';
+import { badQueries, goodQueries, labels, message, opt, question } from '../../test/dns-corpus.ts';
+import { dnsGateway, dnsMember, dnsRegistry } from '../../test/dns-registry.ts';
+import type { Clock } from '../core/clock.ts';
+import { systemClock } from '../core/clock.ts';
 import { silentLogger } from '../core/logger.ts';
 import { seededRandom } from '../core/random.ts';
 import type { Member } from '../failure-detection/beat.ts';
-import { answerPacket, openDnsServer } from './dns.ts';
-import { answerQuestion } from './dns-answers.ts';
+import { virtualClock } from '../simulation/virtual-clock.ts';
+import { type DnsServer, type DnsServerOptions, openDnsServer } from './dns.ts';
+import { type Carrier, type DnsRegistry, dnsAnswerer } from './dns-answer.ts';
+import { addressBytes, labelOf } from './dns-zone.ts';
 
-function member(index: number, ready = true): Member {
-  return {
-    beat: {
-      id: `stock-${index}-x`,
-      role: 'instance',
-      service: 'stock',
-      node: 'n',
-      zone: 'z',
-      weight: 1,
-      pid: 1,
-      address: `tcp://127.0.0.1:${4000 + index}`,
-      startedAt: 1,
-      sequence: 1,
-      sentAt: 1,
-      ready,
-      draining: false,
-      mainLoopSilentMs: 0,
-      load: { inflight: 0, cpu: 0, memoryBytes: 0, loopDelayMs: 0 },
-      descriptorHash: 'h',
-      partitions: [],
-      entryFormat: 1,
-    },
-    verdict: 'alive',
-    since: 0,
-    clockAheadMs: 0,
+type Reply = DecodedPacket & { rcode: string; flag_tc: boolean; flag_aa: boolean };
+const types = { A: 1, NS: 2, SOA: 6, TXT: 16, AAAA: 28, SRV: 33, AXFR: 252, ANY: 255 };
+
+/** What is answered to one question, judged by another implementation's decoder. */
+function answererOf(registry: DnsRegistry, zone = 'near', seed = 1) {
+  const answer = dnsAnswerer({ registry, zone, ttlSeconds: 1, random: seededRandom(seed) });
+  return (bytes: Uint8Array, from = '10.9.9.9', carrier: Carrier = 'tcp'): Reply => {
+    const reply = answer(bytes, from, carrier);
+    assert.ok(reply, 'an answer');
+    return decode(Buffer.from(reply)) as Reply;
   };
 }
-const registryOf = (members: Member[]) => ({
-  instances: (service: string) => (service === 'stock' ? members : []),
-  members: () => members,
-  services: () => ['stock'],
-});
-
-/** Sends datagrams over real UDP and waits for the answer to the last. */
-async function ask(port: number, ...datagrams: Uint8Array[]): Promise<DecodedPacket & { rcode: string }> {
-  const socket = createSocket('udp4');
-  try {
-    const answer = Promise.withResolvers<Buffer>();
-    socket.on('message', answer.resolve);
-    socket.on('error', answer.reject);
-    for (const datagram of datagrams) socket.send(datagram, port, '127.0.0.1');
-    return decode(await answer.promise) as DecodedPacket & { rcode: string };
-  } finally {
-    socket.close();
-  }
+const asked = (members: readonly Member[], name: string, type: keyof typeof types, from?: string): Reply =>
+  answererOf(dnsRegistry(members))(message({}, question(`${name}.tandem.internal`, types[type])), from);
+const data = (answers: readonly Answer[] | undefined): unknown[] =>
+  (answers ?? []).map(answer => (answer as { data: unknown }).data);
+interface Srv {
+  readonly priority: number;
+  readonly weight: number;
+  readonly port: number;
+  readonly target: string;
 }
-const query = (name: string, type: 'A' | 'SRV' | 'AAAA') =>
-  encode({ type: 'query', id: 77, flags: 0x100, questions: [{ name, type }] });
+const services = (reply: Reply): Srv[] => data(reply.answers) as Srv[];
 
-test('an unknown name is NXDOMAIN, a foreign one is refused, garbage gets no answer and kills nothing', async () => {
-  const server = await openDnsServer({ registry: registryOf([member(1)]), logger: silentLogger, port: 0 });
-  try {
-    assert.equal((await ask(server.port, query('nothing.tandem.internal', 'A'))).rcode, 'NXDOMAIN');
-    assert.equal((await ask(server.port, query('example.org', 'A'))).rcode, 'REFUSED');
-    const answered = await ask(server.port, Uint8Array.of(1, 2, 3), query('stock.tandem.internal', 'A'));
-    assert.equal(answered.answers!.length, 1);
-  } finally {
-    await server.close();
+test('nothing malformed is answered with records, nothing throws, and a response never', () => {
+  const registry = dnsRegistry([dnsMember(1), dnsGateway(1)]);
+  const answer = dnsAnswerer({ registry, zone: 'near', ttlSeconds: 1, random: seededRandom(1) });
+  const codes: Record<string, string> = {};
+  for (const { name, bytes } of badQueries) {
+    const reply = answer(bytes, '10.9.9.9', 'udp');
+    if (!reply) {
+      codes[name] = 'silence';
+      continue;
+    }
+    const { rcode, answers } = decode(Buffer.from(reply)) as Reply;
+    assert.deepEqual(answers, [], name);
+    codes[name] = `${rcode}${(reply[3]! & 15) === 0 ? ` ${reply.length > 12 ? 'extended' : ''}` : ''}`;
   }
-});
-
-test('A and SRV name the ready instances only, with port and short TTL', async () => {
-  const members = [member(1), member(2), member(3, false)];
-  const server = await openDnsServer({ registry: registryOf(members), logger: silentLogger, port: 0 });
-  try {
-    const a = await ask(server.port, query('stock.tandem.internal', 'A'));
-    assert.deepEqual(
-      a.answers!.map(answer => (answer as { data: unknown }).data),
-      ['127.0.0.1'],
-    );
-    const srv = await ask(server.port, query('_Stock._tcp.tandem.internal', 'SRV'));
-    const answers = srv.answers as { ttl: number; data: { port: number; target: string } }[];
-    assert.deepEqual(answers.map(({ data }) => data.port).sort(), [4001, 4002]);
-    assert.ok(answers.every(({ ttl }) => ttl <= 2));
-    const target = await ask(server.port, query(answers[0]!.data.target, 'A'));
-    assert.equal((target.answers![0] as { data: unknown }).data, '127.0.0.1');
-  } finally {
-    await server.close();
-  }
-});
-
-test('weights of machines stand in SRV records, and a slow instance counts a tenth', () => {
-  const [usual, strong, slow] = [member(1), member(2), member(4)] as const;
-  const heard = [usual, { ...strong, beat: { ...strong.beat, weight: 2.5 } }, { ...slow, verdict: 'slow' as const }];
-  const { answers } = answerQuestion(registryOf(heard), { name: 'stock.tandem.internal', type: 'SRV' }, 1);
+  const silent = Object.keys(codes).filter(name => codes[name] === 'silence');
+  assert.deepEqual(silent, [
+    'nothing',
+    'one byte',
+    'eleven bytes of a header',
+    'ones',
+    'a response',
+    'a response with an error',
+  ]);
+  const refused = Object.keys(codes).filter(name => codes[name] === 'REFUSED');
   assert.deepEqual(
-    answers.map(answer => (answer as { data: { weight: number } }).data.weight),
-    [10, 25, 1],
+    refused.filter(name => !/^class|zone transfer|foreign|root|spells|is no text|dots in it/.test(name)),
+    [],
   );
-});
-
-test('a type that is not kept is an empty answer, not NXDOMAIN', async () => {
-  const server = await openDnsServer({ registry: registryOf([member(1)]), logger: silentLogger, port: 0 });
-  try {
-    const reply = await ask(server.port, query('stock.tandem.internal', 'AAAA'));
-    assert.deepEqual([reply.rcode, reply.answers!.length], ['NOERROR', 0]);
-  } finally {
-    await server.close();
-  }
-});
-
-test('what does not fit a datagram is cut and flagged', () => {
-  const members = Array.from({ length: 60 }, (_, index) => member(index));
-  const bytes = answerPacket(query('stock.tandem.internal', 'SRV'), question =>
-    answerQuestion(registryOf(members), question, 1),
-  )!;
-  assert.ok(bytes.length <= 512);
-  const reply = decode(Buffer.from(bytes)) as DecodedPacket & { flag_tc: boolean };
-  assert.equal(reply.flag_tc, true);
-  assert.ok(reply.answers!.length > 0);
+  for (const name of ['two questions', 'a pointer to itself', 'OPT whose length lies', 'two OPTs', 'no question'])
+    assert.equal(codes[name], 'FORMERR', name);
+  for (const name of ['opcode NOTIFY', 'opcode UPDATE']) assert.equal(codes[name], 'NOTIMP', name);
 });
 
 test('no bytes make it throw', () => {
+  const registry = dnsRegistry([dnsMember(1)]);
+  const answer = dnsAnswerer({ registry, zone: 'near', ttlSeconds: 1, random: seededRandom(1) });
   const random = seededRandom(5);
-  const good = query('stock.tandem.internal', 'SRV');
-  for (let i = 0; i < 5000; i++) {
-    const bytes =
-      i % 2 ? Uint8Array.from({ length: random.below(60) }, () => random.below(256)) : Uint8Array.from(good);
-    if (bytes.length > 0) bytes[random.below(bytes.length)] = random.below(256);
-    answerPacket(bytes, question => answerQuestion(registryOf([member(1)]), question, 1));
+  const all = [...goodQueries, ...badQueries].filter(({ bytes }) => bytes.length > 0);
+  for (let round = 0; round < 5000; round++) {
+    const bytes = Uint8Array.from(all[random.below(all.length)]!.bytes);
+    for (let times = 0; times < 3; times++) bytes[random.below(bytes.length)] = random.below(256);
+    answer(bytes.subarray(0, 1 + random.below(bytes.length)), '127.0.0.1', 'udp');
+    answer(bytes, '127.0.0.1', 'udp');
   }
+});
+
+test('what is missing is NXDOMAIN, what has no record of a type is empty; both with the SOA, to be kept for a second', () => {
+  const members = [dnsMember(1)];
+  for (const [name, type, code] of [
+    ['nothing', 'A', 'NXDOMAIN'],
+    ['stock-9-x.stock', 'A', 'NXDOMAIN'],
+    ['stock', 'AAAA', 'NOERROR'],
+    ['gateway', 'SRV', 'NOERROR'],
+    ['_tcp', 'SRV', 'NOERROR'],
+  ] as const) {
+    const reply = asked(members, name, type);
+    assert.deepEqual([reply.rcode, reply.answers!.length, reply.flag_aa], [code, 0, true], name);
+    const [soa] = reply.authorities as { type: string; name: string; ttl: number; data: { minimum: number } }[];
+    assert.deepEqual([soa?.type, soa?.name, soa?.ttl, soa?.data.minimum], ['SOA', 'tandem.internal', 1, 1], name);
+  }
+});
+
+test('who has not heard of everybody yet fails, instead of saying that there is no such name', () => {
+  const registry = dnsRegistry([dnsMember(1)], []);
+  registry.isLearning = true;
+  const ask = answererOf(registry);
+  const code = (name: string): string => ask(message({}, question(`${name}.tandem.internal`, 1))).rcode;
+  assert.deepEqual([code('orders'), code('gateway'), code('stock')], ['SERVFAIL', 'SERVFAIL', 'NOERROR']);
+  registry.isLearning = false;
+  assert.deepEqual([code('orders'), code('gateway')], ['NXDOMAIN', 'NOERROR']);
+});
+
+test('A and SRV name the ready only, with port, weight and a TTL of a second; the target has an address', () => {
+  const members = [
+    dnsMember(1),
+    dnsMember(2, { weight: 2.5 }),
+    dnsMember(3, {}, 'slow'),
+    dnsMember(4, { ready: false }),
+    dnsMember(5, { draining: true }),
+    dnsMember(6, {}, 'stuck'),
+    dnsMember(7, {}, 'dead'),
+    dnsMember(8, { address: 'unix:///run/stock.sock' }),
+    dnsMember(9, { address: 'tcp://0.0.0.0:4009' }),
+    dnsMember(10, { address: 'tcp://[::]:4010' }),
+  ];
+  assert.deepEqual(data(asked(members, 'stock', 'A').answers), ['127.0.0.1'], 'each address once');
+  for (const name of ['stock', '_stock._tcp']) {
+    const reply = asked(members, name, 'SRV');
+    assert.deepEqual(
+      services(reply)
+        .map(({ port, weight }) => [port, weight])
+        .sort(),
+      [
+        [4001, 6400],
+        [4002, 16_000],
+        [4003, 640],
+      ],
+    );
+    assert.ok(reply.answers!.every(answer => 'ttl' in answer && answer.ttl === 1));
+    assert.equal(reply.additionals!.length, 3);
+    const [{ target }] = services(reply) as [Srv];
+    assert.deepEqual(data(asked(members, target.replace('.tandem.internal', ''), 'A').answers), ['127.0.0.1']);
+  }
+});
+
+test('weights above what 16 bits hold keep their proportion', () => {
+  const reply = asked([dnsMember(1, { weight: 100 }), dnsMember(2, { weight: 50 })], 'stock', 'SRV');
+  assert.deepEqual(
+    services(reply)
+      .map(({ weight }) => weight)
+      .sort(),
+    [32_768, 65_535],
+  );
+});
+
+test("the asker's zone comes first: that of its host, else of the server", () => {
+  const members = [
+    dnsMember(1, { zone: 'far', address: 'tcp://10.0.0.1:4001' }),
+    dnsMember(2, { zone: 'near', address: 'tcp://10.0.0.2:4002' }),
+    dnsMember(3, { zone: 'far', address: 'tcp://10.0.0.3:4003' }),
+  ];
+  const order = (from: string): string =>
+    services(asked(members, 'stock', 'SRV', from))
+      .map(({ priority, port }) => `${port}:${priority}`)
+      .join(' ');
+  assert.match(order('10.9.9.9'), /^4002:0 400[13]:10 400[13]:10$/);
+  assert.match(order('10.0.0.3'), /^400[13]:0 400[13]:0 4002:10$/);
+  assert.equal(data(asked(members, 'stock', 'A').answers)[0], '10.0.0.2');
+});
+
+test('each address comes first about equally often, also for who asks for A and AAAA in turn', () => {
+  const members = [1, 2, 3, 4].map(index => dnsMember(index, { address: `tcp://10.0.0.${index}:4000` }));
+  const ask = answererOf(dnsRegistry(members));
+  const first = new Map<unknown, number>();
+  for (let round = 0; round < 400; round++) {
+    const [address] = data(ask(message({}, question('stock.tandem.internal', types.A))).answers);
+    first.set(address, (first.get(address) ?? 0) + 1);
+    ask(message({}, question('stock.tandem.internal', types.AAAA)));
+  }
+  assert.equal(first.size, 4);
+  for (const count of first.values()) assert.ok(count > 60 && count < 140, `${[...first]}`);
+});
+
+test('TXT says what an instance is, as key=value', () => {
+  const reply = asked([dnsMember(1, { weight: 2, node: 'n7' })], 'stock-1-x.stock', 'TXT');
+  const texts = (data(reply.answers)[0] as Buffer[]).map(String);
+  assert.deepEqual(texts, [
+    'txtvers=1',
+    'id=stock-1-x',
+    'service=stock',
+    'version=h1',
+    'zone=near',
+    'node=n7',
+    'weight=2',
+  ]);
+});
+
+test('a gateway stands for its doors, not for its link; each kind of door has a name', () => {
+  const members = [
+    dnsGateway(1, { doors: ['http://10.0.0.1:3000', 'https://10.0.0.1:3443'], address: 'tcp://10.0.0.1:5000' }),
+    dnsGateway(2, { doors: ['http://[fd00::2]:3000'], address: 'tcp://[fd00::2]:5000' }),
+    dnsGateway(3, { ready: false }),
+  ];
+  const ports = (name: string): number[] =>
+    services(asked(members, name, 'SRV'))
+      .map(({ port }) => port)
+      .sort();
+  assert.deepEqual(ports('gateway'), [3000, 3000]);
+  assert.deepEqual(ports('_http._tcp.gateway'), [3000, 3000]);
+  assert.deepEqual(ports('_https._tcp.gateway'), [3443]);
+  assert.deepEqual(data(asked(members, 'gateway', 'A').answers), ['10.0.0.1']);
+  assert.deepEqual(data(asked(members, 'gateway', 'AAAA').answers), ['fd00::2']);
+  assert.deepEqual(data(asked(members, 'gateway-2-x.gateway', 'AAAA').answers), ['fd00::2']);
+});
+
+test('names of services with a dot, and ids that are no label, can be asked for', () => {
+  const long = `stock.v2-1-${'a'.repeat(60)}-x9`;
+  const members = [
+    dnsMember(1, { id: 'stock.v2-1-x', service: 'stock.v2' }),
+    dnsMember(2, { id: long, service: 'stock.v2' }),
+  ];
+  const reply = asked(members, '_stock.v2._tcp', 'SRV');
+  assert.deepEqual(
+    services(reply)
+      .map(({ target }) => target)
+      .sort(),
+    [`${labelOf(long)}.stock.v2.tandem.internal`, 'stock-v2-1-x.stock.v2.tandem.internal'].sort(),
+  );
+  assert.ok(labelOf(long).length <= 63 && labelOf(long).endsWith('-x9'));
+  assert.equal(asked(members, 'v2', 'A').rcode, 'NOERROR', 'there are names below it');
+});
+
+test('an instance behind a host name is named by it in SRV, and has no address', () => {
+  const members = [dnsMember(1, { address: 'tcp://db7.example.org:4001' })];
+  assert.equal(services(asked(members, 'stock', 'SRV'))[0]!.target, 'db7.example.org');
+  assert.deepEqual(asked(members, 'stock', 'A').answers, []);
+});
+
+test('the zone has SOA and NS; ANY is answered with one set', () => {
+  const members = [dnsMember(1), dnsMember(2, { id: 'naming-x', role: 'naming', doors: ['dns://10.0.0.7:53'] })];
+  const ask = answererOf(dnsRegistry(members));
+  const apex = (type: number): Reply => ask(message({}, question('tandem.internal', type)));
+  assert.equal(apex(types.SOA).answers![0]!.type, 'SOA');
+  assert.deepEqual(data(apex(types.NS).answers), ['naming.tandem.internal']);
+  assert.deepEqual(data(apex(types.NS).additionals), ['10.0.0.7']);
+  assert.deepEqual(
+    asked(members, 'stock', 'ANY').answers!.map(({ type }) => type),
+    ['SRV'],
+  );
+  assert.equal(apex(types.AXFR).rcode, 'REFUSED');
+});
+
+test('the question comes back as it was spelt', () => {
+  const bytes = message({}, question('StOcK.taNDem.INTernal', 1));
+  const reply = answererOf(dnsRegistry([dnsMember(1)]))(bytes);
+  assert.equal(reply.questions![0]!.name, 'StOcK.taNDem.INTernal');
+  assert.equal(reply.answers![0]!.name, 'StOcK.taNDem.INTernal');
+});
+
+test('EDNS is answered by EDNS: our size, a later version refused, DO copied; without it none', () => {
+  const ask = answererOf(dnsRegistry([dnsMember(1)]));
+  const edns = (version: number): Reply =>
+    ask(message({ counts: [1, 0, 0, 1] }, question('stock.tandem.internal', 1), opt(4096, version)));
+  const optOf = (reply: Reply) =>
+    reply.additionals!.find(({ type }) => type === 'OPT') as unknown as Record<string, unknown>;
+  assert.equal(optOf(edns(0))['udpPayloadSize'], 1232);
+  assert.equal(edns(0).answers!.length, 1);
+  assert.deepEqual(
+    [optOf(edns(1))['extendedRcode'], optOf(edns(1))['ednsVersion'], edns(1).answers!.length],
+    [1, 0, 0],
+  );
+  assert.equal(optOf(ask(message({}, question('stock.tandem.internal', 1)))), undefined);
+});
+
+test('a datagram holds what the asker takes, cut answers are flagged, and TCP has all', () => {
+  const members = Array.from({ length: 200 }, (_, index) => dnsMember(index));
+  const registry = dnsRegistry(members);
+  const answer = dnsAnswerer({ registry, zone: 'near', ttlSeconds: 1, random: seededRandom(1) });
+  const sizes = (from: string, carrier: Carrier, payload?: number): [number, number, boolean, number] => {
+    const bytes =
+      payload === undefined
+        ? message({}, question('stock.tandem.internal', 33))
+        : message({ counts: [1, 0, 0, 1] }, question('stock.tandem.internal', 33), opt(payload));
+    const reply = answer(bytes, from, carrier)!;
+    const { answers, additionals, flag_tc } = decode(Buffer.from(reply)) as Reply;
+    return [reply.length, answers!.length, flag_tc, additionals!.length];
+  };
+  for (const [from, payload, most] of [
+    ['10.0.0.1', undefined, 512],
+    ['10.0.0.1', 100, 512],
+    ['10.0.0.1', 65_535, 1232],
+    ['127.0.0.1', 65_535, 8192],
+    ['127.0.0.1', undefined, 512],
+  ] as const) {
+    const [length, count, truncated] = sizes(from, 'udp', payload);
+    assert.ok(length <= most && length > most - 100, `${length} of ${most}`);
+    assert.ok(truncated && count > 3, `${count} answers`);
+  }
+  assert.deepEqual(sizes('10.0.0.1', 'tcp').slice(1), [200, false, 200]);
+  // Additional records are left out before answers, without the flag.
+  registry.set(members.slice(0, 12));
+  const [, count, truncated, additionals] = sizes('10.0.0.1', 'udp', 750);
+  assert.deepEqual([count, truncated], [12, false]);
+  assert.ok(additionals > 1 && additionals < 13, `${additionals}`);
+});
+
+test('addresses of both families become bytes', () => {
+  const hex = (host: string): string | undefined => {
+    const bytes = addressBytes(host);
+    return bytes && Buffer.from(bytes).toString('hex');
+  };
+  assert.equal(hex('10.0.0.255'), '0a0000ff');
+  assert.equal(hex('::1'), `${'0'.repeat(31)}1`);
+  assert.equal(hex('fd00::2:3'), 'fd000000000000000000000000020003');
+  assert.equal(hex('::ffff:10.0.0.1'), '00000000000000000000ffff0a000001');
+  assert.equal(hex('1:2:3:4:5:6:7:8'), '00010002000300040005000600070008');
+  assert.deepEqual([hex('fe80::1%eth0'), hex('db7.example.org')], [undefined, undefined]);
+});
+
+const opened: { close(): unknown }[] = [];
+afterEach(async () => {
+  for (const each of opened.splice(0)) await each.close();
+});
+async function serve(clock: Clock = systemClock, options: Partial<DnsServerOptions> = {}): Promise<DnsServer> {
+  const registry = dnsRegistry([dnsMember(1), dnsMember(2)]);
+  const common = { registry, zone: 'near', random: seededRandom(1), logger: silentLogger, port: 0 };
+  const server = await openDnsServer({ ...common, clock, ...options });
+  opened.push(server);
+  return server;
+}
+const stock = message({ id: 7 }, question('stock.tandem.internal', 33));
+const framed = (bytes: Uint8Array): Buffer => Buffer.concat([Buffer.of(bytes.length >> 8, bytes.length & 255), bytes]);
+interface Client {
+  readonly socket: Socket;
+  /** The next `count` replies. */
+  replies(count: number): Promise<Reply[]>;
+}
+async function connected(port: number): Promise<Client> {
+  const socket = connect({ host: '127.0.0.1', port, noDelay: true });
+  opened.push({ close: () => socket.destroy() });
+  socket.on('error', () => {});
+  let bytes = Buffer.alloc(0);
+  await once(socket, 'connect');
+  return {
+    socket,
+    async replies(count) {
+      const found: Reply[] = [];
+      for (;;) {
+        while (found.length < count && bytes.length >= 2 && bytes.length >= 2 + bytes.readUInt16BE(0)) {
+          const end = 2 + bytes.readUInt16BE(0);
+          found.push(decode(bytes.subarray(2, end)) as Reply);
+          bytes = bytes.subarray(end);
+        }
+        if (found.length === count) return found;
+        await once(socket, 'readable');
+        for (let chunk = socket.read(); chunk; chunk = socket.read()) bytes = Buffer.concat([bytes, chunk as Buffer]);
+      }
+    },
+  };
+}
+/** Lets what is on its way arrive. */
+async function arrived(): Promise<void> {
+  for (let turns = 0; turns < 20; turns++) await new Promise(done => setImmediate(done));
+}
+
+test('UDP and TCP answer on one port, and garbage before it changes nothing', async () => {
+  const { port } = await serve();
+  const socket = createSocket('udp4');
+  opened.push({ close: () => socket.close() });
+  for (const { bytes } of badQueries) socket.send(bytes, port, '127.0.0.1');
+  socket.send(stock, port, '127.0.0.1');
+  let answer: Reply | undefined;
+  while (answer?.id !== 7) answer = decode(((await once(socket, 'message')) as [Buffer])[0]) as Reply;
+  assert.equal(answer.answers!.length, 2);
+  const stream = await connected(port);
+  stream.socket.write(framed(stock));
+  assert.equal((await stream.replies(1))[0]!.answers!.length, 2);
+});
+
+test('many questions on one connection, byte by byte or all at once, are answered in order, also when the client ends its side', async () => {
+  const { port } = await serve();
+  const slow = await connected(port);
+  const some = Buffer.concat([1, 2, 3].map(id => framed(message({ id }, question('stock.tandem.internal', 1)))));
+  for (const byte of some) {
+    slow.socket.write(Buffer.of(byte));
+    await new Promise(done => setImmediate(done));
+  }
+  assert.deepEqual(
+    (await slow.replies(3)).map(({ id }) => id),
+    [1, 2, 3],
+  );
+  const fast = await connected(port);
+  const ids = Array.from({ length: 2000 }, (_, index) => index + 1);
+  fast.socket.end(Buffer.concat(ids.map(id => framed(message({ id }, question('stock.tandem.internal', 33))))));
+  assert.deepEqual(
+    (await fast.replies(2000)).map(({ id }) => id),
+    ids,
+  );
+  await once(fast.socket, 'close');
+});
+
+test('a length that is no question, and a message that deserves no answer, end the connection', async () => {
+  const { port } = await serve();
+  for (const bytes of [
+    Buffer.of(0, 0),
+    Buffer.of(0, 5, 1),
+    Buffer.of(255, 255, 0),
+    framed(message({ flags: 0x8180 }, question('a', 1))),
+  ]) {
+    const { socket } = await connected(port);
+    socket.write(bytes);
+    await once(socket.resume(), 'close');
+  }
+});
+
+test('a connection without a whole question goes after its time, however it dribbles; one that asks stays', async () => {
+  const clock = virtualClock();
+  const server = await serve(clock, { idleMs: 10_000 });
+  const dribbling = await connected(server.port);
+  const asking = await connected(server.port);
+  await arrived();
+  assert.equal(server.connections, 2);
+  for (let round = 0; round < 3; round++) {
+    await clock.advance(3000);
+    dribbling.socket.write(Buffer.of(round * 40));
+    asking.socket.write(framed(stock));
+    await asking.replies(1);
+  }
+  const closed = once(dribbling.socket.resume(), 'close');
+  await clock.advance(1500);
+  await closed;
+  assert.equal(server.connections, 1);
+  asking.socket.write(framed(stock));
+  await asking.replies(1);
+});
+
+test('beyond the most connections the one that is silent for longest goes', async () => {
+  const server = await serve(systemClock, { connectionsMax: 3 });
+  const first = await connected(server.port);
+  const second = await connected(server.port);
+  await arrived();
+  first.socket.write(framed(stock));
+  await first.replies(1);
+  await connected(server.port);
+  await connected(server.port);
+  await once(second.socket.resume(), 'close');
+  assert.equal(server.connections, 3);
+  first.socket.write(framed(stock));
+  await first.replies(1);
+});
+
+test('who does not read its answers is not read from, and costs a bounded memory', async () => {
+  const { port } = await serve();
+  const { socket } = await connected(port);
+  // More than the system's buffers take, with answers that would be ten times as much.
+  socket.write(Buffer.concat(Array.from({ length: 400_000 }, () => framed(stock))));
+  let waiting = -1;
+  while (socket.writableLength !== waiting) {
+    waiting = socket.writableLength;
+    await new Promise(done => setTimeout(done, 50));
+  }
+  assert.ok(waiting > 0, 'it is not read on');
+  const other = await connected(port);
+  other.socket.write(framed(stock));
+  assert.equal((await other.replies(1))[0]!.answers!.length, 2);
+});
+
+test('a port that is taken is said, with what to do', async () => {
+  const { port } = await serve();
+  await assert.rejects(serve(systemClock, { port }), { code: 'CONFIG', message: /name another address with --dns/ });
+});
+
+test('labels are as they are sent', () => {
+  assert.deepEqual(labels('a.bc'), [1, 97, 2, 98, 99, 0]);
 });

@@ -1,114 +1,126 @@
 /**
- * The registry as DNS, so that `dig`, HAProxy, nginx and programs in any language find instances. Answers A and SRV for
- * `<service>.tandem.internal` and `_<service>._tcp.tandem.internal` with ready instances only (RFC 1035, RFC 2782).
- * Each instance also has a name of its own, `<id>.<service>.tandem.internal`, the target of its SRV record,
- * and its A record rides along. TTL is short, since an instance may go at any time. Garbage is answered with silence or FORMERR.
+ * The registry as DNS, over UDP and TCP on one port, so that `dig`, HAProxy, nginx and programs in any language find
+ * instances and gateways. What is answered is in `dns-answer.ts`; here are only the sockets.
  */
-import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
-import { type DecodedPacket, decode, encode, type Packet } from 'dns-packet';
+import { createSocket, type Socket } from 'node:dgram';
+import { createServer, isIPv6, type Server } from 'node:net';
+import type { Clock } from '../core/clock.ts';
+import { TandemError } from '../core/errors.ts';
 import type { Closable } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
-import { answerQuestion, type DnsAnswers } from './dns-answers.ts';
-import type { Registry } from './registry.ts';
+import type { Random } from '../core/random.ts';
+import { type Carrier, type DnsRegistry, dnsAnswerer } from './dns-answer.ts';
+import { DnsConnections } from './dns-connections.ts';
 
-export interface DnsServerOptions {
-  readonly registry: Pick<Registry, 'instances' | 'services' | 'members'>;
+export const dnsDefaults = {
+  /** IP address. */
+  host: '127.0.0.1',
+  /** For so long others keep an answer: as long as a person waits, and long enough that a busy resolver asks once a second. */
+  ttlSeconds: 1,
+  /** RFC 7766, 6.2.3 asks for seconds. A client that wants more connects again. */
+  idleMs: 10_000,
+  /** TCP connections. About 10 KB each. */
+  connectionsMax: 256,
+} as const;
+
+export interface DnsServerOptions
+  extends Partial<{ readonly [K in keyof typeof dnsDefaults]: K extends 'host' ? string : number }> {
+  readonly registry: DnsRegistry;
+  /** The failure zone of this process. */
+  readonly zone: string;
+  readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
-  readonly host?: string;
   /** 0: the system's choice. */
   readonly port: number;
-  readonly ttlSeconds?: number;
 }
 
 export interface DnsServer extends Closable {
   readonly address: string;
   readonly port: number;
+  /** TCP connections now. */
+  readonly connections: number;
 }
 
-/** What every resolver takes without EDNS (RFC 1035, 4.2.1). */
-const datagramBytes = 512;
-const datagramBytesMax = 1232;
-const responseFlag = 0x8000;
-const flags = { authoritative: 0x0400, truncated: 0x0200, recursionWanted: 0x0100 };
-const codes = { ok: 0, formatError: 1, notImplemented: 4, noSuchName: 3, refused: 5 };
+/** Replies that wait in this process because the system takes no more. */
+const unsentBytesMax = 1_048_576;
+/** Of the two sockets one may find a port taken that the other got from the system. */
+const triesMax = 20;
 
-/** @throws the system's error when the port cannot be had (EADDRINUSE). */
-export async function openDnsServer(options: DnsServerOptions): Promise<DnsServer> {
-  const { registry, logger, host = '127.0.0.1', port, ttlSeconds = 1 } = options;
-  const socket = createSocket({ type: host.includes(':') ? 'udp6' : 'udp4' });
-  await new Promise<void>((resolve, reject) => {
-    socket.once('error', reject);
-    socket.bind(port, host, () => {
-      socket.off('error', reject);
-      resolve();
-    });
+/** @throws CONFIG when the address cannot be listened on. */
+export async function openDnsServer(given: DnsServerOptions): Promise<DnsServer> {
+  const options = { ...dnsDefaults, ...given };
+  const { host, port, logger } = options;
+  const answers = dnsAnswerer(options);
+  const answer = (bytes: Uint8Array, from: string, carrier: Carrier): Uint8Array | undefined => {
+    try {
+      // Who comes over IPv4 to a socket of both kinds.
+      return answers(bytes, from.replace(/^::ffff:/, ''), carrier);
+    } catch (cause) {
+      logger.warn('a DNS question could not be answered', { from, error: cause });
+      return undefined;
+    }
+  };
+  const connections = new DnsConnections({ ...options, answer: (bytes, from) => answer(bytes, from, 'tcp') });
+  // Half-open: who ends its side after the last question still gets the answers.
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, socket => connections.accept(socket));
+  const socket = await bindBoth(server, host, port).catch(cause => {
+    throw new TandemError(
+      'CONFIG',
+      `cannot listen for DNS on ${host}:${port}: ${(cause as Error).message}; name another address with --dns`,
+      { cause },
+    );
   });
   socket.on('error', cause => logger.warn('DNS socket', { message: cause.message }));
+  server.on('error', cause => logger.warn('DNS socket', { message: cause.message }));
   socket.on('message', (bytes, from) => {
-    try {
-      const reply = answerPacket(bytes, question => answerQuestion(registry, question, ttlSeconds));
-      if (reply) send(socket, reply, from);
-    } catch (cause) {
-      logger.warn('a DNS question could not be answered', { from: from.address, message: String(cause) });
-    }
+    const reply = answer(bytes, from.address, 'udp');
+    if (!reply || socket.getSendQueueSize() > unsentBytesMax) return;
+    // A reply that is lost is asked for again.
+    socket.send(reply, from.port, from.address, () => {});
   });
-  const bound = socket.address();
   return {
-    address: bound.address,
-    port: bound.port,
-    close: () => new Promise<void>(resolve => socket.close(() => resolve())),
+    address: host,
+    port: socket.address().port,
+    get connections() {
+      return connections.size;
+    },
+    close: async () => {
+      const closed = [
+        new Promise<void>(resolve => socket.close(() => resolve())),
+        new Promise<void>(resolve => server.close(() => resolve())),
+      ];
+      connections.close();
+      await Promise.all(closed);
+    },
   };
 }
 
-function send(socket: Socket, reply: Uint8Array, { port, address }: RemoteInfo): void {
-  socket.send(reply, port, address, () => {}); // a reply that is lost is asked for again
-}
-
-/** The answer to one datagram; undefined when it deserves none (too short, or itself an answer: never start a loop). */
-export function answerPacket(
-  bytes: Uint8Array,
-  answer: (question: { name: string; type: string }) => DnsAnswers,
-): Uint8Array | undefined {
-  if (bytes.length < 12 || (bytes[2]! & 0x80) !== 0) return undefined;
-  const id = (bytes[0]! << 8) | bytes[1]!;
-  let query: DecodedPacket;
-  try {
-    query = decode(Buffer.from(bytes));
-  } catch {
-    return bare(id, codes.formatError);
+async function bindBoth(server: Server, host: string, port: number): Promise<Socket> {
+  for (let tries = 1; ; tries++) {
+    const socket = createSocket({ type: isIPv6(host) ? 'udp6' : 'udp4' });
+    try {
+      await settled(socket, 'listening', () => socket.bind(port, host));
+      await settled(server, 'listening', () => server.listen({ host, port: socket.address().port }));
+      return socket;
+    } catch (cause) {
+      // Closing one that did not get its port throws.
+      await new Promise<void>(resolve => socket.once('close', resolve).close()).catch(() => {});
+      if (port !== 0 || tries >= triesMax) throw cause;
+    }
   }
-  if (((bytes[2]! >> 3) & 15) !== 0) return bare(id, codes.notImplemented);
-  const question = query.questions?.[0];
-  if (!question || query.questions?.length !== 1) return bare(id, codes.formatError);
-  const { found, answers, additionals } = answer({ name: question.name, type: question.type });
-  const wanted = (bytes[2]! & 1) !== 0 ? flags.recursionWanted : 0;
-  const code = found === 'name' ? codes.ok : found === 'foreign' ? codes.refused : codes.noSuchName;
-  const edns = query.additionals?.find(extra => extra.type === 'OPT') as { udpPayloadSize?: number } | undefined;
-  const room = Math.min(datagramBytesMax, Math.max(datagramBytes, edns?.udpPayloadSize ?? datagramBytes));
-  const packet: Packet = {
-    type: 'response',
-    id,
-    flags: responseFlag | flags.authoritative | wanted | code,
-    questions: [question],
-    answers: [...answers],
-    additionals: [...additionals],
-  };
-  return fitted(packet, room);
 }
 
-/** Extras go first, then answers with the truncated flag, until it fits into one datagram. */
-function fitted(packet: Packet, room: number): Uint8Array {
-  let bytes = encode(packet);
-  if (bytes.length <= room) return bytes;
-  bytes = encode({ ...packet, additionals: [] });
-  const answers = [...(packet.answers ?? [])];
-  while (bytes.length > room && answers.length > 0) {
-    answers.pop();
-    bytes = encode({ ...packet, flags: (packet.flags ?? 0) | flags.truncated, answers, additionals: [] });
-  }
-  return bytes;
-}
-
-function bare(id: number, code: number): Uint8Array {
-  return encode({ type: 'response', id, flags: responseFlag | code });
+function settled(emitter: Socket | Server, event: string, start: () => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const end = (settle: () => void) => (): void => {
+      emitter.off(event, onEvent);
+      emitter.off('error', onError);
+      settle();
+    };
+    const onEvent = end(resolve);
+    const onError = (cause: Error): void => end(() => reject(cause))();
+    (emitter as Socket).once(event as 'listening', onEvent).once('error', onError);
+    start();
+  });
 }

@@ -1,0 +1,6 @@
+/** What `npm run fuzz` and `fuzz.test.ts` know. A protocol is a file `fuzz-<name>.ts` that exports `protocol: FuzzProtocol`, and a line here. */
+import type { FuzzProtocol } from './fuzz-protocol.ts';
+
+export const fuzzProtocols: Readonly<Record<string, () => Promise<{ readonly protocol: FuzzProtocol }>>> = {
+  dns: () => import('./fuzz-dns.ts'),
+};
