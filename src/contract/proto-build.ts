@@ -103,7 +103,7 @@ class Builder {
       return method;
     });
     const file: ProtoFile = {
-      name: `${this.#package.replaceAll('.', '_')}.proto`,
+      name: `${this.#package.replaceAll('.', '/')}.proto`,
       package: this.#package,
       serviceName: `${this.#package}.${serviceOf(service)}`,
       contract: service,

@@ -66,7 +66,7 @@ export interface ProtoMethod {
 }
 
 export interface ProtoFile {
-  /** `inventory_v2.proto`. */
+  /** `inventory/v2.proto`. */
   readonly name: string;
   /** `inventory.v2`. */
   readonly package: string;

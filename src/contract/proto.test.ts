@@ -145,7 +145,7 @@ test('names are those that protobuf would give', () => {
   const { file } = protoOf(describing(base, 'shop-orders.v2'));
   assert.deepEqual(
     [file.package, file.serviceName, file.name],
-    ['shop_orders.v2', 'shop_orders.v2.ShopOrders', 'shop_orders_v2.proto'],
+    ['shop_orders.v2', 'shop_orders.v2.ShopOrders', 'shop_orders/v2.proto'],
   );
 });
 

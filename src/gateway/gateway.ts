@@ -14,7 +14,8 @@ import type { Tracer } from '../core/tracer.ts';
 import type { Registry } from '../naming/registry.ts';
 import { Admission } from './admission.ts';
 import { refuse } from './client-error.ts';
-import { Exchanges } from './exchange.ts';
+import { type ExchangeParts, Exchanges } from './exchange.ts';
+import type { GrpcDoor } from './grpc-door.ts';
 import type { GatewayCaller } from './outgoing.ts';
 import { RouteTable } from './route-table.ts';
 import { sessionTokens } from './session-token.ts';
@@ -85,16 +86,22 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
   const admission = new Admission(options.inflightMax, options.bodiesBytesMax);
   const ending = new AbortController();
   let closing = false;
-  const exchanges = new Exchanges({
+  const parts: Omit<ExchangeParts, 'table'> = {
     ...options,
-    table: new RouteTable(registry, logger),
     learning: () => registry.learning() || (services.length > 0 && services.some(name => !registry.descriptor(name))),
     admission,
     tokens: sessionTokens(options.secret),
     ready: () => !closing && (options.ready?.() ?? registry.services().length > 0),
     closing: () => closing,
     ending: ending.signal,
-  });
+  };
+  const exchanges = new Exchanges({ ...parts, table: new RouteTable(registry, logger) });
+  let door: Promise<GrpcDoor> | undefined;
+  /** Loaded by the first call: who has no gRPC clients does not pay for the door. */
+  const answerGrpc = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    door ??= import('./grpc-door.ts').then(({ GrpcDoor: Door }) => new Door({ ...parts, registry }));
+    await (await door).handle(request, response);
+  };
   meter.observe('tandem.http.inflight', () => admission.inflight);
   const server = createServer({
     maxHeaderSize: limits.headerBytesMax,
@@ -110,7 +117,9 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
     // Without a listener a client that resets its connection would end the process.
     response.on('error', () => {});
-    exchanges.handle(request, response).catch(thrown => {
+    const isGrpc = request.headers['content-type']?.startsWith('application/grpc') ?? false;
+    const answered = isGrpc ? answerGrpc(request, response) : exchanges.handle(request, response);
+    answered.catch(thrown => {
       logger.error('answering a request failed', { error: thrown });
       response.destroy();
     });
