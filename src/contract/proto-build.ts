@@ -131,21 +131,23 @@ class Builder {
     if (!schema) return this.#message(name, 'nothing');
     const refs = new Map<string, Shape>();
     const place: Place = { name, root: schema, refs, depth: 0, locked: undefined };
-    const { parts, nullable } = partsOf(schema);
+    // A named shape is laid out in the method's own message too, so that the method may come to want more than the shape has.
+    const pointer = typeof schema.$ref === 'string' ? schema.$ref : '#';
+    const { parts, nullable } = partsOf(refOf(schema, pointer));
     if (!nullable && parts.length === 1 && isRecordWithFields(parts[0]!)) {
       const message = this.#message(name, 'object');
-      refs.set('#', { label: 'one', type: 'message', message });
+      refs.set(pointer, { label: 'one', type: 'message', message });
       this.#fields(message, parts[0]!, place);
       return message;
     }
     if (!nullable && parts.length > 1 && !isEnum(parts)) {
       const message = this.#message(name, 'union');
-      refs.set('#', { label: 'one', type: 'message', message });
+      refs.set(pointer, { label: 'one', type: 'message', message });
       this.#members(message, parts, place);
       return message;
     }
     const message = this.#message(name, 'value');
-    refs.set('#', { label: 'one', type: 'message', message });
+    refs.set(pointer, { label: 'one', type: 'message', message });
     this.#valueField(message, parts, nullable, { ...place, name: `${name}Value` });
     return message;
   }

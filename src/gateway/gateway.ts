@@ -16,6 +16,7 @@ import { Admission } from './admission.ts';
 import { refuse } from './client-error.ts';
 import { type ExchangeParts, Exchanges } from './exchange.ts';
 import type { GrpcDoor } from './grpc-door.ts';
+import { acceptHttp2, type Http2Connections } from './http2-connections.ts';
 import type { GatewayCaller } from './outgoing.ts';
 import { RouteTable } from './route-table.ts';
 import { sessionTokens } from './session-token.ts';
@@ -131,6 +132,14 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     handle(request, response);
   });
   server.on('clientError', refuse);
+  const handleHttp2 = (request: IncomingMessage, response: ServerResponse): void => {
+    response.on('error', () => {});
+    answerGrpc(request, response).catch(thrown => {
+      logger.error('answering a gRPC call failed', { error: thrown });
+      request.destroy();
+    });
+  };
+  const http2 = acceptHttp2(server, { ...options, handle: handleHttp2 });
   await listen(server, options);
   const { port } = server.address() as AddressInfo;
   const shownHost = options.host.includes(':') ? `[${options.host}]` : options.host;
@@ -146,7 +155,7 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     },
     close(graceMs) {
       closing = true;
-      closed ??= closeServer(server, clock, graceMs, () => ending.abort());
+      closed ??= closeServer(server, http2, clock, graceMs, () => ending.abort());
       return closed;
     },
   };
@@ -174,13 +183,23 @@ function listen(server: Server, options: { host: string; port: number; reusePort
   });
 }
 
-function closeServer(server: Server, clock: Clock, graceMs: number, endStreams: () => void): Promise<void> {
+function closeServer(
+  server: Server,
+  http2: Http2Connections,
+  clock: Clock,
+  graceMs: number,
+  endStreams: () => void,
+): Promise<void> {
   return new Promise(resolve => {
-    const cut = clock.after(graceMs, () => server.closeAllConnections());
+    const cut = clock.after(graceMs, () => {
+      server.closeAllConnections();
+      http2.destroy();
+    });
     server.close(() => {
       cut.cancel();
       resolve();
     });
     endStreams();
+    http2.drain();
   });
 }

@@ -377,7 +377,8 @@ function refusalOf(request: IncomingMessage, web: boolean, codec: string): Refus
   if (codec !== 'proto')
     return {
       status: 415,
-      message: 'this content-type is not taken; send application/grpc+proto or application/grpc-web+proto',
+      message:
+        'only gRPC is taken here (content-type application/grpc+proto or application/grpc-web+proto); for JSON use HTTP/1.1',
     };
   if (request.method !== 'POST') return { status: 405, message: 'gRPC calls are POST', allow: 'POST' };
   if (!web && request.httpVersionMajor < 2)

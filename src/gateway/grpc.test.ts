@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { connect } from 'node:http2';
 import { after, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -9,7 +10,7 @@ import { advance, type Handle, until } from './fixture.test.ts';
 import { type AnyClient, clientOf, deskFile, openTestDoor, type TestDoor, unary } from './grpc-fixture.test.ts';
 import { healthFile } from './grpc-health.ts';
 import { reflectionFile } from './grpc-reflection.ts';
-import { systemStatuses } from './grpc-status.ts';
+import { declaredStatuses, systemStatuses } from './grpc-status.ts';
 import type { OutgoingCall } from './outgoing.ts';
 import { decode, encode } from './proto-codec.ts';
 
@@ -77,6 +78,12 @@ test('each system code has its status, with code, outcome and request id in the 
     assert.equal(info.metadata!.outcome, catalogue[code as SystemCode].outcome);
     assert(info.metadata!.requestId!.length > 10);
   }
+});
+
+test('the guide says which status stands for which error', () => {
+  const page = readFileSync(new URL('../../docs/guides/grpc.md', import.meta.url), 'utf8');
+  for (const [code, status] of [...Object.entries(systemStatuses), ...Object.entries(declaredStatuses)])
+    assert.match(page, new RegExp(`\\| \`${status}\` \\|.*\\b${code}\\b`), `${code} is ${status}`);
 });
 
 test('a declared error carries its data as a message of its own; what is inside stays inside', async () => {
