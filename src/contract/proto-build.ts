@@ -17,7 +17,7 @@ import {
   structFile,
 } from './proto-file.ts';
 import { assignNumbers, checkNumbers, lockedType, type ProtoLock } from './proto-lock.ts';
-import { fresh, packageOf, pascal, serviceOf, snake } from './proto-names.ts';
+import { fresh, packageOf, pascal, reserve, serviceOf, snake } from './proto-names.ts';
 import {
   closureOf,
   elementOf,
@@ -84,11 +84,14 @@ class Builder {
   built(): BuiltProto {
     const { service, methods } = this.#descriptor;
     const open = methods.filter(method => method.public && !method.raw);
-    this.#used.add(serviceOf(service));
+    reserve(serviceOf(service), this.#used);
     const verbs = new Set<string>();
     const named = open.map(form => ({ form, name: fresh(pascal(form.name), verbs) }));
     // Taken first, so that what a field's message is called never depends on other methods.
-    for (const { name } of named) this.#used.add(`${name}Request`).add(`${name}Response`);
+    for (const { name } of named) {
+      reserve(`${name}Request`, this.#used);
+      reserve(`${name}Response`, this.#used);
+    }
     const errors = new Map<string, ProtoMessage>();
     const served: ProtoMethod[] = named.map(({ form, name }) => {
       const method = {
@@ -170,7 +173,7 @@ class Builder {
     const rest = schema.additionalProperties;
     if (isSchema(rest)) {
       const name = fresh('additional_fields', used, '_');
-      const jsonName = fresh('additionalFields', new Set(message.fields.map(field => field.jsonName)));
+      const jsonName = fresh('additionalFields', new Set(message.fields.map(field => field.jsonName.toLowerCase())));
       const locked = lockedType(this.#lock, message.name, jsonName);
       const item = this.#item(rest, { ...place, name: `${message.name}AdditionalField`, locked: elementOf(locked) });
       const map = { label: 'map', number: 0, required: false, nullable: false, rest: true } as const;

@@ -38,10 +38,19 @@ export function snake(name: string): string {
   return /^[a-z]/.test(words) ? words : `n${words}`;
 }
 
-/** The name, or with the first number that makes it a new one. */
+/** The name, or with the first number that makes it a new one. Names that differ in case or underscores alone are one to protoc. */
 export function fresh(name: string, used: Set<string>, between = ''): string {
   let candidate = name;
-  for (let n = 2; used.has(candidate); n++) candidate = `${name}${between}${n}`;
-  used.add(candidate);
+  for (let n = 2; used.has(bare(candidate)); n++) candidate = `${name}${between}${n}`;
+  used.add(bare(candidate));
   return candidate;
+}
+
+/** Keeps a name for somebody. */
+export function reserve(name: string, used: Set<string>): void {
+  used.add(bare(name));
+}
+
+function bare(name: string): string {
+  return name.replaceAll('_', '').toLowerCase();
 }

@@ -51,6 +51,19 @@ test('the preface may come in pieces, and HTTP/1.1 shares the port', async () =>
   await gateway.close(0);
 });
 
+test('metadata over its limit is refused, and nobody else is harmed', async () => {
+  const gateway = await open(answer);
+  const client = clientOf(deskFile, gateway.port);
+  const { error } = await unary(client, 'Reserve', line, { 'x-huge': 'x'.repeat(40_000) });
+  assert(error, 'it is refused');
+  const other = clientOf(deskFile, gateway.port, { 'grpc.use_local_subchannel_pool': 1 });
+  assert.deepEqual((await unary(other, 'Reserve', line)).value, { left: 1 });
+  assert.equal(gateway.inflight, 0);
+  client.close();
+  other.close();
+  await gateway.close(0);
+});
+
 test('HTTP/2 that is not gRPC is told so', async () => {
   const gateway = await open(answer);
   const session = connect(gateway.url);

@@ -66,12 +66,26 @@ const wide = contract('wide-one.v2', {
   shape: { public: true, input: Shape, output: Shape },
   loose: { public: true, input: z.looseObject({ a: z.int() }), output: z.json() },
   record: { public: true, output: z.record(z.string(), z.string()) },
+  names: {
+    public: true,
+    input: z.looseObject({
+      foo1: z.int(),
+      foo_1: z.int(),
+      fooBar: z.int(),
+      foobar: z.int(),
+      kind: z.int(),
+      additionalFields: z.int(),
+    }),
+    output: z.enum(['ab', 'a_b', 'A-B', '', 'unspecified', 'é']),
+  },
 });
 const nothing = (): never => {
   throw new Error('never called');
 };
 const methods = { all: nothing, text: nothing, maybe: nothing, many: nothing, shape: nothing, loose: nothing };
-const { file } = protoOf(describeService(wide.implement({ methods: { ...methods, record: nothing } as never })));
+const { file } = protoOf(
+  describeService(wide.implement({ methods: { ...methods, record: nothing, names: nothing } as never })),
+);
 
 const sample = {
   whole: -9_007_199_254_740_991,
@@ -168,6 +182,9 @@ test('every shape comes back as it was sent', () => {
     ['ShapeRequest', { type: 'circle', radius: 0 }],
     ['LooseRequest', { a: 1, b: 'two', c: [3] }],
     ['LooseResponse', { a: [1, null, { b: false }] }],
+    ['NamesRequest', { foo1: 1, foo_1: 2, fooBar: 3, foobar: 4, kind: 5, additionalFields: 6, more: [7] }],
+    ['NamesResponse', 'A-B'],
+    ['NamesResponse', ''],
     ['RecordResponse', {}],
     ['RecordResponse', { a: '' }],
   ];
