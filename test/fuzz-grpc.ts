@@ -6,7 +6,8 @@ import assert from 'node:assert/strict';
 import { type ClientHttp2Session, connect } from 'node:http2';
 import { connect as connectSocket, createServer, type Server } from 'node:net';
 import type { Random } from '../src/core/random.ts';
-import { clientOf, deskFile, openTestDoor, unary } from '../src/gateway/grpc-fixture.test.ts';
+import { fakeRegistry, type Handle, openTestGateway } from '../src/gateway/fixture.test.ts';
+import { clientOf, deskDescriptor, deskFile, unary } from '../src/gateway/grpc-fixture.test.ts';
 import { healthFile } from '../src/gateway/grpc-health.ts';
 import { reflectionFile } from '../src/gateway/grpc-reflection.ts';
 import { encode } from '../src/gateway/proto-codec.ts';
@@ -74,7 +75,7 @@ const oddHeaders: Readonly<Record<string, readonly string[]>> = {
 };
 
 export async function openGrpcFuzz(): Promise<GrpcFuzz> {
-  const door = await openTestDoor((_service, method, input) => {
+  const handle: Handle = (_service, method, input) => {
     if (method === 'count')
       return (async () => {
         let count = 0;
@@ -90,7 +91,8 @@ export async function openGrpcFuzz(): Promise<GrpcFuzz> {
         for (let qty = 0; qty < 3; qty++) yield { ...line, qty };
       })();
     return { left: 1 };
-  });
+  };
+  const door = await openTestGateway(handle, { registry: fakeRegistry([deskDescriptor]) });
   const good = clientOf(deskFile, door.port);
   const recorded = await record(door.port);
   let session: ClientHttp2Session | undefined;
@@ -172,18 +174,15 @@ export async function openGrpcFuzz(): Promise<GrpcFuzz> {
       const { value } = await unary(good, 'Reserve', line, {}, { deadline: Date.now() + patienceMs });
       assert.deepEqual(value, { left: 1 });
       const end = performance.now() + patienceMs;
-      while (door.admission.inflight + door.admission.bodyBytes > 0) {
-        assert(
-          performance.now() < end,
-          `${door.admission.inflight} calls and ${door.admission.bodyBytes} bytes are still held`,
-        );
+      while (door.inflight + door.bodyBytes > 0) {
+        assert(performance.now() < end, `${door.inflight} calls and ${door.bodyBytes} bytes are still held`);
         await new Promise(resolve => setTimeout(resolve, 5));
       }
     },
     async close() {
       session?.destroy();
       good.close();
-      await door.close();
+      await door.close(0);
     },
   };
 }

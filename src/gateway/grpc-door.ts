@@ -33,6 +33,9 @@ const learnPollMs = 20;
 /** How long a client may go on sending what nobody reads. */
 const lingerMs = 2000;
 
+/** For whoever still reads: one for all, since an error costs as much as a small call. */
+const over = new TandemError('CLOSED', 'the call is over');
+
 /** One call on its way. */
 interface Call {
   readonly request: IncomingMessage;
@@ -61,6 +64,8 @@ export class GrpcDoor {
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { clock, random, admission, tracer } = this.#parts;
+    // It may have waited for this door to be loaded, and nobody hears a second time that it is over.
+    if (isOver(request)) return;
     const written = request.headers['content-type']!;
     const [, web, codec = 'proto'] = contentType.exec(written) ?? [undefined, undefined, 'none'];
     const refusal = refusalOf(request, web !== undefined, codec);
@@ -140,6 +145,7 @@ export class GrpcDoor {
 
   async #serve(call: Call, target: GrpcTarget): Promise<void> {
     const { answer, request } = call;
+    if (answer.isDone) throw new TandemError('CANCELED', 'the client went away', { outcome: 'not-done' });
     const { proto, method } = target;
     const { clock, admission, bodyBytesMax, ending } = this.#parts;
     const timeoutMs = this.#timeoutOf(target, request);
@@ -177,7 +183,7 @@ export class GrpcDoor {
       timer.cancel();
       ending.removeEventListener('abort', onEnding);
       answer.response.off('close', onClose);
-      messages.fail(new TandemError('CLOSED', 'the call is over'));
+      messages.fail(over);
     }
   }
 
@@ -323,6 +329,10 @@ export class GrpcDoor {
     duration.record(ms);
     logger.debug('gRPC call', { requestId: call.requestId, path, status, ms });
   }
+}
+
+function isOver(request: IncomingMessage & { readonly stream?: { readonly destroyed: boolean } }): boolean {
+  return request.destroyed || request.stream?.destroyed === true;
 }
 
 /** The one message of a call that takes one. @throws INVALID for none or several. */

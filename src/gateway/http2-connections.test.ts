@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:http2';
-import { connect as connectSocket } from 'node:net';
+import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { bytesTo, fakeRegistry, type Handle, openTestGateway } from './fixture.test.ts';
+import { bytesTo, fakeRegistry, type Handle, openTestGateway, until } from './fixture.test.ts';
 import type { Gateway, GatewayOptions } from './gateway.ts';
 import { clientOf, deskDescriptor, deskFile, unary } from './grpc-fixture.test.ts';
 
@@ -72,6 +72,37 @@ test('HTTP/2 that is not gRPC is told so', async () => {
   );
   assert.equal(status, 415);
   session.destroy();
+  await gateway.close(0);
+});
+
+test('a quiet stream lives on, one whose client is gone without a word ends', async () => {
+  const gateway = await open(
+    async function* (_service, _method, _input, { signal }) {
+      yield line;
+      await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+    },
+    { keepAliveTimeoutMs: 30, headersTimeoutMs: 60 },
+  );
+  const pairs: Socket[] = [];
+  const proxy = createServer(near => {
+    const far = connectSocket(gateway.port, '127.0.0.1');
+    near.pipe(far);
+    far.pipe(near);
+    for (const socket of [near, far]) socket.on('error', () => {});
+    pairs.push(near, far);
+  });
+  await new Promise<void>(resolve => proxy.listen(0, '127.0.0.1', resolve));
+  const client = clientOf(deskFile, (proxy.address() as { port: number }).port);
+  const call = client.Live({ sku: 'a' });
+  call.on('error', () => {});
+  await new Promise(resolve => call.once('data', resolve));
+  await new Promise(resolve => setTimeout(resolve, 250));
+  assert.equal(gateway.inflight, 1, 'quiet for longer than both times');
+  for (const socket of pairs) socket.unpipe().pause();
+  await until('its place is free', () => gateway.inflight === 0);
+  client.close();
+  for (const socket of pairs) socket.destroy();
+  proxy.close();
   await gateway.close(0);
 });
 

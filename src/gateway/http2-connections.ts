@@ -44,7 +44,7 @@ export function acceptHttp2(server: Server, options: Http2Options): Http2Connect
       sessions.add(session);
       session.on('error', () => {});
       session.on('close', () => sessions.delete(session));
-      session.setTimeout(keepAliveTimeoutMs, () => session.close());
+      keepAlive(session, clock, keepAliveTimeoutMs, headersTimeoutMs);
       if (closing) session.close();
     });
     made.on('sessionError', () => {});
@@ -96,4 +96,22 @@ export function acceptHttp2(server: Server, options: Http2Options): Http2Connect
       for (const session of sessions) session.destroy();
     },
   };
+}
+
+/** Nothing came or went for a while: without calls the connection ends, with some its client has to show that it lives. */
+function keepAlive(session: ServerHttp2Session, clock: Clock, idleMs: number, answerMs: number): void {
+  let streams = 0;
+  session.on('stream', stream => {
+    streams++;
+    stream.once('close', () => streams--);
+  });
+  session.setTimeout(idleMs, () => {
+    if (streams === 0) {
+      session.close();
+      return;
+    }
+    const timer = clock.after(answerMs, () => session.destroy());
+    session.once('close', () => timer.cancel());
+    session.ping(() => timer.cancel());
+  });
 }
