@@ -5,7 +5,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Http2Server, ServerHttp2Session } from 'node:http2';
 import type { Socket } from 'node:net';
-import type { Clock } from '../core/clock.ts';
+import { type Clock, every } from '../core/clock.ts';
 import { limits } from '../core/limits.ts';
 
 /** No method of HTTP/1.1 begins so: three bytes are enough to tell. */
@@ -98,20 +98,30 @@ export function acceptHttp2(server: Server, options: Http2Options): Http2Connect
   };
 }
 
-/** Nothing came or went for a while: without calls the connection ends, with some its client has to show that it lives. */
+/** From time to time a connection with calls has to show that its client lives; one that has had none since the last look ends. */
 function keepAlive(session: ServerHttp2Session, clock: Clock, idleMs: number, answerMs: number): void {
   let streams = 0;
+  let wasUsed = true;
   session.on('stream', stream => {
     streams++;
+    wasUsed = true;
     stream.once('close', () => streams--);
   });
-  session.setTimeout(idleMs, () => {
+  const look = (): Promise<void> | undefined => {
     if (streams === 0) {
-      session.close();
-      return;
+      if (!wasUsed) session.close();
+      wasUsed = false;
+      return undefined;
     }
-    const timer = clock.after(answerMs, () => session.destroy());
-    session.once('close', () => timer.cancel());
-    session.ping(() => timer.cancel());
-  });
+    return new Promise(resolve => {
+      const late = clock.after(answerMs, () => session.destroy());
+      // Also called when the session ends meanwhile.
+      session.ping(() => {
+        late.cancel();
+        resolve();
+      });
+    });
+  };
+  const looking = every(clock, idleMs, look);
+  session.once('close', () => looking.cancel());
 }
