@@ -6,6 +6,7 @@ import type { BreakingChange } from '../contract/compatibility.ts';
 import { protoOf } from '../contract/proto-build.ts';
 import { lockOf } from '../contract/proto-lock.ts';
 import { protoText } from '../contract/proto-text.ts';
+import { TandemError } from '../core/errors.ts';
 import { type Command, type Invocation, text, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings } from './config.ts';
 import { type InspectedService, inspectFiles } from './inspect.ts';
@@ -50,6 +51,11 @@ async function gen(invocation: Invocation): Promise<number> {
   const lockPath = lockPathOf(files, process.cwd());
   const generated = kind.generate(services, text(flags, 'out') ?? kind.out, lockPath);
   const { breaking } = generated;
+  if (generated.files.size === 0)
+    throw new TandemError(
+      'NOT_FOUND',
+      `nothing in ${files.join(', ')} is public; give a method \`http\` or \`public: true\` (raw ones have no place in gRPC)`,
+    );
   const stale = [...generated.files].filter(([path, content]) => contentOf(path) !== content).map(([path]) => path);
   const shown = (path: string): string => relative(process.cwd(), path) || path;
   if (!flags.check) {
