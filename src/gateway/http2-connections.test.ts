@@ -27,6 +27,26 @@ test('what begins as HTTP/2 and is none ends its connection alone', async () => 
   await gateway.close(0);
 });
 
+test('a client that says hello and goodbye in one breath is let go', async () => {
+  const gateway = await open(answer);
+  const hello = Buffer.concat([
+    Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+    Buffer.from('000000040000000000', 'hex'),
+  ]);
+  const left = Array.from({ length: 20 }, () =>
+    new Promise(resolve => {
+      const socket = connectSocket(gateway.port, '127.0.0.1', () => socket.end(hello));
+      socket
+        .resume()
+        .on('error', () => {})
+        .on('close', resolve);
+    }).then(() => true),
+  );
+  const late = new Promise(resolve => setTimeout(resolve, 5000, false).unref());
+  assert.equal(await Promise.race([Promise.all(left).then(() => true), late]), true, 'all are ended');
+  await gateway.close(0);
+});
+
 test('the preface may come in pieces, and HTTP/1.1 shares the port', async () => {
   const gateway = await open(answer);
   const settings = await new Promise<Buffer>(resolve => {

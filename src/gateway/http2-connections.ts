@@ -80,6 +80,8 @@ export function acceptHttp2(server: Server, options: Http2Options): Http2Connect
       if (begins === preface) {
         http2 ??= open();
         http2.emit('connection', socket);
+        // The client may be gone already: that was read here, and the session would never hear of it.
+        socket.once('end', end).read(0);
       } else for (const accept of acceptHttp1) accept.call(server, socket);
       socket.off('error', end);
     };
