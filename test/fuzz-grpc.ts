@@ -1,18 +1,21 @@
 /**
  * Random mutations against the gateway's gRPC door: well-formed calls whose path, headers and messages are broken, cut, doubled and split at will, and whole
  * connections whose bytes are. Each call must end, with a status or a reset; nothing may be held afterwards, and a good client beside is always answered.
+ * `node --conditions=tandem-source test/fuzz-grpc.ts --minutes 5 [--seed N]`.
  */
 import assert from 'node:assert/strict';
 import { type ClientHttp2Session, connect } from 'node:http2';
 import { connect as connectSocket, createServer, type Server } from 'node:net';
-import type { Random } from '../src/core/random.ts';
+import { parseArgs } from 'node:util';
+import { systemClock as clock } from '../src/core/clock.ts';
+import { type Random, seededRandom } from '../src/core/random.ts';
 import { fakeRegistry, type Handle, openTestGateway } from '../src/gateway/fixture.test.ts';
 import { clientOf, deskDescriptor, deskFile, unary } from '../src/gateway/grpc-fixture.test.ts';
 import { healthFile } from '../src/gateway/grpc-health.ts';
 import { reflectionFile } from '../src/gateway/grpc-reflection.ts';
 import { encode } from '../src/gateway/proto-codec.ts';
 
-export interface GrpcFuzz {
+interface GrpcFuzz {
   /** One mutated input; how it ended: `status 3`, `http 415`, `reset`, `connection`. */
   once(random: Random): Promise<string>;
   /** Nothing is held, and a good client is answered. @throws when not. */
@@ -74,7 +77,7 @@ const oddHeaders: Readonly<Record<string, readonly string[]>> = {
   'huge-bin': ['A'.repeat(9000)],
 };
 
-export async function openGrpcFuzz(): Promise<GrpcFuzz> {
+async function openGrpcFuzz(): Promise<GrpcFuzz> {
   const handle: Handle = (_service, method, input) => {
     if (method === 'count')
       return (async () => {
@@ -185,6 +188,42 @@ export async function openGrpcFuzz(): Promise<GrpcFuzz> {
       await door.close(0);
     },
   };
+}
+
+const atOnce = 16;
+const checkedEvery = 100;
+/** Connections of good clients, and those that are just ending. */
+const socketsMax = 200;
+
+/** How many inputs ended how. @throws when one does not end, something is held afterwards, or a good client is not answered. */
+export async function fuzzGrpc(minutes: number, seed: number): Promise<Record<string, number>> {
+  const random = seededRandom(seed);
+  const counts: Record<string, number> = {};
+  const end = clock.monotonic() + minutes * 60_000;
+  const fuzz = await openGrpcFuzz();
+  try {
+    for (let batch = 1; clock.monotonic() < end; batch++) {
+      for (const ended of await Promise.all(Array.from({ length: atOnce }, () => fuzz.once(random))))
+        counts[ended] = (counts[ended] ?? 0) + 1;
+      if (batch % checkedEvery === 0) await fuzz.check();
+    }
+    await fuzz.check();
+    const sockets = process.getActiveResourcesInfo().filter(kind => kind === 'TCPSocketWrap').length;
+    assert(sockets < socketsMax, `${sockets} connections are still there`);
+    return counts;
+  } finally {
+    await fuzz.close();
+  }
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({ options: { minutes: { type: 'string' }, seed: { type: 'string' } } });
+  const seed = Number(values.seed ?? clock.now() % 1_000_000);
+  console.log(`seed ${seed}`);
+  const counts = await fuzzGrpc(Number(values.minutes ?? 5), seed);
+  const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  const { heapUsed, rss } = process.memoryUsage();
+  console.log(`${total} inputs`, counts, `heap ${Math.round(heapUsed / 1e6)} MB, resident ${Math.round(rss / 1e6)} MB`);
 }
 
 /** The bytes that a real client sends for a few calls. */

@@ -39,6 +39,8 @@ const over = new TandemError('CLOSED', 'the call is over');
 /** One call on its way. */
 interface Call {
   readonly request: IncomingMessage;
+  /** Asked for at once: the connection may be gone later. */
+  readonly address: string | undefined;
   readonly answer: GrpcAnswer;
   /** Of the call, and of the answer's head where it is the client's own. */
   requestId: string;
@@ -78,6 +80,7 @@ export class GrpcDoor {
     const made = correlation === undefined ? timedId(random, clock.now()) : `${correlation}.${random.id()}`;
     const call: Call = {
       request,
+      address: request.socket.remoteAddress,
       requestId: made,
       traceparent: '',
       target: undefined,
@@ -254,7 +257,7 @@ export class GrpcDoor {
     const hedgeMs =
       method.reads || method.idempotent ? headers.durationOf(given, headers.headerNames.hedge) : undefined;
     const seen = headers.visibleHeaders(given);
-    const address = call.request.socket.remoteAddress;
+    const { address } = call;
     return {
       deadline: clock.monotonic() + timeoutMs,
       timeoutMs,
