@@ -11,13 +11,16 @@ export interface Holding {
 
 const { protocol } = await fuzzProtocols[process.argv[2]!]!();
 const doors = await protocol.serve();
+const held = (): number => process.getActiveResourcesInfo().filter(name => /^(TCPSocket|Pipe)Wrap$/.test(name)).length;
+/** Pipes to its parent. */
+const heldAtFirst = held();
 process.on('message', async () => {
   for (let times = 0; times < 3; times++) {
     gc?.();
     await setImmediate();
   }
   const { heapUsed, external, rss } = process.memoryUsage();
-  const connections = process.getActiveResourcesInfo().filter(name => /^(TCPSocket|Pipe)Wrap$/.test(name)).length;
+  const connections = held() - heldAtFirst;
   process.send!({ liveBytes: heapUsed + external, rssBytes: rss, connections } satisfies Holding);
 });
 process.on('disconnect', () => process.exit(0));

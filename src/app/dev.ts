@@ -8,6 +8,7 @@ import { Closers } from '../core/lifecycle.ts';
 import { openEmbeddedEngine } from '../log/embedded-engine.ts';
 import type { Engine } from '../log/engine.ts';
 import { nodeDisk } from '../log/node-disk.ts';
+import { protoLockOf } from './contract-lock.ts';
 import { openGatewayProcess } from './gateway.ts';
 import type { Host } from './host.ts';
 import { openInstance } from './instance.ts';
@@ -57,7 +58,7 @@ export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
       durability: 'fsync',
     });
     closers.add('engine', () => engine.close());
-    const openService = async ({ service }: (typeof found)[number]): Promise<void> => {
+    const openService = async ({ service, file }: (typeof found)[number]): Promise<void> => {
       const name = service.contract.name as string;
       const id = `${name}-1-${random.id().slice(0, 6)}`;
       const instance = await openInstance({
@@ -67,6 +68,7 @@ export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
         engine,
         listen: `memory://${id}`,
         config: options.config[name] ?? {},
+        proto: protoLockOf(file, name),
         stores: await openStores(service, join(dataDirectory, 'replicas', `${name}-1`)),
       });
       closers.add(id, () => instance.close(1000));

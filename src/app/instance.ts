@@ -4,6 +4,7 @@
  */
 import type { Service } from '../contract/contract.ts';
 import { describeService } from '../contract/describe.ts';
+import type { ProtoLock } from '../contract/proto-lock.ts';
 import { type ScheduleSpec, scheduleTopic } from '../contract/schedule.ts';
 import type { Topic } from '../contract/topic.ts';
 import { durationMs } from '../core/duration.ts';
@@ -31,6 +32,8 @@ export interface InstanceOptions {
   readonly listen: string;
   /** `services.<name>` of the config file. */
   readonly config: Readonly<Record<string, unknown>>;
+  /** Its locked numbers in protobuf. */
+  readonly proto?: ProtoLock | undefined;
   /** Instead of the definition's own resources; for tests. */
   readonly fakeResources?: unknown;
   /** The local store of a partition. The instance closes what it opened. */
@@ -62,7 +65,7 @@ export async function openInstance(options: InstanceOptions): Promise<Instance> 
   const deadline = clock.monotonic() + (options.startTimeoutMs ?? startTimeoutMs);
 
   try {
-    const descriptor = describeService(service);
+    const descriptor = describeService(service, options.proto);
     const config = await serviceConfig(service, options.config, host.environment);
     const resources = options.fakeResources ?? (await openResources(service, config, logger, stopping.signal, closers));
     const { engineAddress, listen } = options;

@@ -130,7 +130,11 @@ interface Common {
 }
 
 async function runInstance(settings: RoleSettings, common: Common): Promise<RunningRole> {
-  const [{ loadServices }, { openInstance }] = await Promise.all([import('./load.ts'), import('./instance.ts')]);
+  const [{ loadServices }, { openInstance }, { protoLockOf }] = await Promise.all([
+    import('./load.ts'),
+    import('./instance.ts'),
+    import('./contract-lock.ts'),
+  ]);
   const file = required(settings.file, 'file');
   const services = await loadServices(file);
   const service = services.find(candidate => candidate.contract.name === settings.service);
@@ -139,7 +143,8 @@ async function runInstance(settings: RoleSettings, common: Common): Promise<Runn
     service,
     join(required(settings.dataDirectory, 'dataDirectory'), 'replicas', slotOf(settings.id)),
   );
-  const instance = await openInstance({ ...common, service, config: settings.serviceConfig ?? {}, stores });
+  const proto = protoLockOf(file, service.contract.name as string);
+  const instance = await openInstance({ ...common, service, config: settings.serviceConfig ?? {}, proto, stores });
   return { info: { address: instance.address }, close: instance.close };
 }
 

@@ -166,7 +166,7 @@ export function openCaller(options: CallerOptions): Caller {
     try {
       const channel = targets.channel(target);
       const reply = form.input?.stream
-        ? await onlyItem(channel.stream(journey.name, undefined, send, input as AsyncIterable<unknown>))
+        ? await channel.call(journey.name, undefined, send, input as AsyncIterable<unknown>)
         : await channel.call(journey.name, input, send);
       targets.succeeded(target, elapsed());
       return reply;
@@ -461,10 +461,4 @@ export function openCaller(options: CallerOptions): Caller {
 /** It goes to the writer of its key's partition. */
 function isWrite({ key, reads }: MethodForm): boolean {
   return key.length > 0 && !reads;
-}
-
-/** The one answer of a method that takes a stream and answers a value: its only item. */
-async function onlyItem(items: AsyncIterable<unknown>): Promise<Reply> {
-  for await (const item of items) return { body: item };
-  return { body: null };
 }

@@ -52,5 +52,6 @@ export const commands: readonly Entry[] = [
     load: () => import('./restore.ts'),
   },
   { name: 'log', summary: 'Check, print or repair engine data', load: () => import('./log.ts') },
+  { name: 'gen', summary: 'Write .proto files from the contracts', load: () => import('./gen.ts') },
   { name: 'contract', summary: 'Check contracts against tandem.lock.json', load: () => import('./contract.ts') },
 ];

@@ -2,34 +2,29 @@
  * `tandem contract check`: compares what the services offer now with what `tandem.lock.json` says they promised.
  * Additions pass; removals and narrowings fail. `--write` makes today's contracts the promise.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { writeFileSync } from 'node:fs';
+import { type ContractLock, lockName, lockPathOf, readLock } from '../app/contract-lock.ts';
 import { breakingChanges } from '../contract/compatibility.ts';
-import type { Descriptor } from '../contract/descriptor.ts';
 import { brokenTopics } from '../contract/evolution.ts';
+import { protoOf } from '../contract/proto-build.ts';
+import { lockOf } from '../contract/proto-lock.ts';
 import { TandemError } from '../core/errors.ts';
 import { type Command, type Invocation, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings } from './config.ts';
 import { inspectFiles } from './inspect.ts';
-
-const lockName = 'tandem.lock.json';
 
 export const command: Command = {
   usage: ['contract check [FILE…] [--write]'],
   summary: `Compares the services' contracts with ${lockName}; exit code 1 when a caller of today would break.`,
   details:
     'Events are compared both ways, since they are stored: new code must read old events, and running code new ones (topic option compatibility: full,\n' +
-    'backward, forward, none). Two services that say a topic differently are compared with each other.\n' +
+    'backward, forward, none). Two services that say a topic differently are compared with each other. Services whose proto numbers are locked\n' +
+    '(tandem gen proto) are compared in those too.\n' +
     'A break that is meant is a new contract beside the old one, such as inventory.v2, or a new topic.',
   flags: { write: { type: 'boolean', help: `Make today's contracts the promise (${lockName})` } },
   words: [1, 64],
   run: check,
 };
-
-interface Lock {
-  readonly format: 1;
-  readonly services: Readonly<Record<string, Descriptor>>;
-}
 
 async function check(invocation: Invocation): Promise<number> {
   const { terminal, flags } = invocation;
@@ -39,11 +34,15 @@ async function check(invocation: Invocation): Promise<number> {
   if (settings.files.value.length === 0)
     throw new UsageError('tandem contract check needs a file: tandem contract check inventory.ts');
   const services = await inspectFiles(settings.files.value, settings.services);
-  const path = resolve(lockName);
+  const path = lockPathOf(settings.files.value, process.cwd());
   const lock = readLock(path);
   const found = services.flatMap(({ name, descriptor }) => {
     const before = lock?.services[name];
-    return before ? breakingChanges(before, descriptor) : [];
+    const numbers = lock?.proto?.[name];
+    return [
+      ...(before ? breakingChanges(before, descriptor) : []),
+      ...(numbers ? protoOf(descriptor, numbers).breaks : []),
+    ];
   });
   const promised = Object.values(lock?.services ?? {});
   found.push(
@@ -54,7 +53,16 @@ async function check(invocation: Invocation): Promise<number> {
   );
   if (flags.write) {
     const now = Object.fromEntries(services.map(({ name, descriptor }) => [name, descriptor]));
-    const next: Lock = { format: 1, services: { ...lock?.services, ...now } };
+    const numbers = services.flatMap(({ name, descriptor }) => {
+      const before = lock?.proto?.[name];
+      return before ? [[name, lockOf(protoOf(descriptor, before).file, before)] as const] : [];
+    });
+    const proto = { ...lock?.proto, ...Object.fromEntries(numbers) };
+    const next: ContractLock = {
+      format: 1,
+      services: { ...lock?.services, ...now },
+      ...(lock?.proto && { proto }),
+    };
     writeFileSync(path, `${JSON.stringify(next, undefined, 2)}\n`);
     terminal.out(
       flags.json
@@ -76,19 +84,4 @@ async function check(invocation: Invocation): Promise<number> {
       );
   }
   return found.length === 0 ? 0 : 1;
-}
-
-function readLock(path: string): Lock | undefined {
-  if (!existsSync(path)) return undefined;
-  let lock: Lock;
-  try {
-    lock = JSON.parse(readFileSync(path, 'utf8')) as Lock;
-  } catch (cause) {
-    throw new TandemError('CORRUPT', `${path} is not JSON; restore it from version control`, { cause });
-  }
-  if (lock.format === 1) return lock;
-  throw new TandemError(
-    'UNSUPPORTED',
-    `${path} has format ${String(lock.format)}, this Tandem knows 1; use the version that wrote it`,
-  );
 }

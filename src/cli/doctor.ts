@@ -1,6 +1,9 @@
 /** `tandem doctor`: every setting with its source, and whether the surroundings are fit. Exit code 1 when something is wrong. */
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
+import { protoLockOf } from '../app/contract-lock.ts';
+import { protoOf } from '../contract/proto-build.ts';
+import { unlocked } from '../contract/proto-lock.ts';
 import { systemClock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { silentLogger } from '../core/logger.ts';
@@ -9,7 +12,7 @@ import { hidden } from '../log/nats-address.ts';
 import { type Command, dataFlag, type Invocation } from './command.ts';
 import { loadConfigFile, resolveSettings, type Settings } from './config.ts';
 import { ask } from './control.ts';
-import { inspectFiles } from './inspect.ts';
+import { type InspectedService, inspectFiles } from './inspect.ts';
 import { isFree } from './ports.ts';
 import { findApp, silenceOf } from './running-app.ts';
 import { columns, paint, type Terminal } from './terminal.ts';
@@ -48,7 +51,7 @@ async function doctor(invocation: Invocation): Promise<number> {
   if (settings.files.value.length > 0) {
     try {
       for (const service of await inspectFiles(settings.files.value, settings.services)) {
-        findings.push({ check: `service ${service.name}`, ok: true, says: service.file });
+        findings.push(...serviceFindings(service));
         for (const { name, value, source, variable } of service.config)
           values.push([`${service.name}.${name}`, value, source === 'environment' ? variable : source]);
       }
@@ -81,6 +84,19 @@ function show(
   for (const { check, ok, says } of findings) {
     terminal.out(`  ${ok ? paint(terminal, 'green', '✓') : paint(terminal, 'red', '✗')} ${check}: ${says}`);
   }
+}
+
+/** A gRPC client counts on numbers: those that no lock keeps move with the next edit. */
+function serviceFindings({ name, file, descriptor }: InspectedService): Finding[] {
+  const lock = protoLockOf(file, name);
+  const loose = unlocked(protoOf(descriptor, lock).file, lock);
+  const open = lock === undefined && loose.length > 0;
+  const note = open ? `; for gRPC clients, keep its field numbers: tandem gen proto ${file}` : '';
+  const found = [{ check: `service ${name}`, ok: true, says: file + note }];
+  if (lock === undefined || loose.length === 0) return found;
+  const shown = `${loose.slice(0, 3).join(', ')}${loose.length > 3 ? ', …' : ''}`;
+  const says = `no number is kept for ${shown}: run tandem gen proto ${file} and commit what it writes`;
+  return [...found, { check: `proto ${name}`, ok: false, says }];
 }
 
 function nodeVersion(): Finding {

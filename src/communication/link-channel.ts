@@ -102,9 +102,10 @@ export class LinkChannel implements Channel {
     return this.#open;
   }
 
-  call(method: string, body: unknown, options: SendOptions): Promise<Reply> {
+  call(method: string, body: unknown, options: SendOptions, items?: AsyncIterable<unknown>): Promise<Reply> {
     return new Promise((resolve, reject) => {
       const slot = this.#take(options);
+      slot.items = items;
       slot.resolve = resolve;
       slot.reject = reject;
       this.#start(slot, method, body, options);

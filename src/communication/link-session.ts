@@ -305,6 +305,8 @@ export class LinkSession {
 
   #failed(call: IncomingCall, error: unknown): void {
     if (!call.isGone) this.#fail(call.id, error);
+    // Whoever saw the deadline first: what still runs for this call is told to stop.
+    if (error instanceof TandemError && error.code === 'DEADLINE_EXCEEDED') call.leave(error);
     this.#done(call);
   }
 

@@ -200,6 +200,38 @@ it('carries items of the caller', async () => {
   await close();
 });
 
+it('answers once, with meta, a call that sends items', async () => {
+  const { channel, close } = await open(async ({ items }) => {
+    let sum = 0;
+    for await (const item of items as AsyncIterable<number>) sum += item;
+    return { body: sum, meta: { instance: 'a' } };
+  });
+  async function* numbers(last: number): AsyncIterable<number> {
+    for (let i = 0; i <= last; i++) yield i;
+  }
+  assert.deepEqual(await channel.call('sum', 0, within(), numbers(999)), {
+    body: 499_500,
+    meta: { instance: 'a' },
+  });
+  async function* broken(): AsyncIterable<number> {
+    yield 1;
+    throw new TandemError('INVALID', 'no number');
+  }
+  await assert.rejects(channel.call('sum', 0, within(), broken()), { code: 'INVALID', message: 'no number' });
+  await close();
+});
+
+it('tells the handler of a call whose deadline its own process saw first', async () => {
+  let told: AbortSignal | undefined;
+  const { channel, close } = await open(({ signal }) => {
+    told = signal;
+    throw new TandemError('DEADLINE_EXCEEDED', 'it did not answer in time');
+  });
+  await assert.rejects(channel.call('slow', 0, within()), { code: 'DEADLINE_EXCEEDED' });
+  assert.equal(told?.aborted, true);
+  await close();
+});
+
 it('names the versions when none is common', async () => {
   const transport = memoryTransport();
   await transport.listen('memory://future', connection => {

@@ -13,11 +13,12 @@ import type { AnyContract } from './call.ts';
 import type { Service } from './contract.ts';
 import type { Descriptor, MethodForm, ShapeForm, TopicForm } from './descriptor.ts';
 import type { ErrorSpec, MethodSpec, Stream } from './method.ts';
+import type { ProtoLock } from './proto-lock.ts';
 import { type ScheduleSpec, scheduleTopic } from './schedule.ts';
 import type { Topic } from './topic.ts';
 
 /** @throws UNSUPPORTED, naming service, method and field, when JSON cannot carry a schema. */
-export function describeService({ contract, definition }: Service): Descriptor {
+export function describeService({ contract, definition }: Service, proto?: ProtoLock): Descriptor {
   const service = contract.name as string;
   const schedules = Object.keys(definition.schedules ?? {}).map(name => scheduleForm(service, name, definition));
   const subscriptions = [
@@ -41,6 +42,7 @@ export function describeService({ contract, definition }: Service): Descriptor {
     ...(definition.balance !== undefined && { balance: balanceForm(service, definition.balance) }),
     topics: [...topics.values()].map(topic => topicForm(topic, definition.publishes?.includes(topic) ?? false)),
     subscriptions: subscriptions.map(([name, { topic }]) => ({ name, topic: topic.name })),
+    ...(proto && { proto }),
     ...(schedules.length > 0 && { schedules }),
   };
   return { ...form, hash: hashOf(form) };

@@ -6,6 +6,7 @@ import type { Priority } from '../core/channel.ts';
 import type { JsonSchema } from '../core/schema.ts';
 import type { BalanceForm } from './balance.ts';
 import type { Consistency } from './method.ts';
+import type { ProtoLock } from './proto-lock.ts';
 import type { Compatibility } from './topic.ts';
 
 export interface ShapeForm {
@@ -60,5 +61,7 @@ export interface Descriptor {
   readonly topics: readonly TopicForm[];
   /** Those of its schedules among them: each is a topic and a subscription of its own. */
   readonly subscriptions: readonly { readonly name: string; readonly topic: string }[];
+  /** Its numbers in protobuf, as `tandem.lock.json` beside the contract keeps them; absent where there is none. */
+  readonly proto?: ProtoLock;
   readonly schedules?: readonly { readonly name: string; readonly cron: string; readonly timeZone: string }[];
 }

@@ -25,8 +25,8 @@ export interface Reply {
 export type LinkEnd = 'lost' | 'refused' | 'not-tried';
 
 export interface Channel {
-  /** @throws DeclaredError or TandemError: UNAVAILABLE (never sent), INTERRUPTED, DEADLINE_EXCEEDED, CANCELED, or the other end's. */
-  call(method: string, body: unknown, options: SendOptions): Promise<Reply>;
+  /** `items` (if given) go in, for a method that takes many and answers once. @throws DeclaredError or TandemError: UNAVAILABLE (never sent), INTERRUPTED, DEADLINE_EXCEEDED, CANCELED, or the other end's. */
+  call(method: string, body: unknown, options: SendOptions, items?: AsyncIterable<unknown>): Promise<Reply>;
   /** Opens a stream: items of the other end come out, `items` (if given) go in, both under credit-based flow control. Ending the loop cancels. */
   stream(method: string, body: unknown, options: SendOptions, items?: AsyncIterable<unknown>): AsyncIterable<unknown>;
   /** Fires once, when the connection is gone for good. */

@@ -141,7 +141,10 @@ export class Exchanges {
     const { target } = match;
     const { method, service } = target;
     if (method.input?.stream)
-      throw new TandemError('UNSUPPORTED', `${service}.${method.name} takes a stream of items; call it from a service`);
+      throw new TandemError(
+        'UNSUPPORTED',
+        `${service}.${method.name} takes a stream of items; call it over gRPC, or from a service`,
+      );
     const gone = new AbortController();
     const onClose = (): void => {
       if (!answer.response.writableFinished) gone.abort(new TandemError('CANCELED', 'the client went away'));

@@ -14,7 +14,9 @@ import type { Tracer } from '../core/tracer.ts';
 import type { Registry } from '../naming/registry.ts';
 import { Admission } from './admission.ts';
 import { refuse } from './client-error.ts';
-import { Exchanges } from './exchange.ts';
+import { type ExchangeParts, Exchanges } from './exchange.ts';
+import type { GrpcDoor } from './grpc-door.ts';
+import { acceptHttp2, type Http2Connections } from './http2-connections.ts';
 import type { GatewayCaller } from './outgoing.ts';
 import { RouteTable } from './route-table.ts';
 import { sessionTokens } from './session-token.ts';
@@ -85,16 +87,22 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
   const admission = new Admission(options.inflightMax, options.bodiesBytesMax);
   const ending = new AbortController();
   let closing = false;
-  const exchanges = new Exchanges({
+  const parts: Omit<ExchangeParts, 'table'> = {
     ...options,
-    table: new RouteTable(registry, logger),
     learning: () => registry.learning() || (services.length > 0 && services.some(name => !registry.descriptor(name))),
     admission,
     tokens: sessionTokens(options.secret),
     ready: () => !closing && (options.ready?.() ?? registry.services().length > 0),
     closing: () => closing,
     ending: ending.signal,
-  });
+  };
+  const exchanges = new Exchanges({ ...parts, table: new RouteTable(registry, logger) });
+  let door: Promise<GrpcDoor> | undefined;
+  /** Loaded by the first call: who has no gRPC clients does not pay for the door. */
+  const answerGrpc = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    door ??= import('./grpc-door.ts').then(({ GrpcDoor: Door }) => new Door({ ...parts, registry }));
+    await (await door).handle(request, response);
+  };
   meter.observe('tandem.http.inflight', () => admission.inflight);
   const server = createServer({
     maxHeaderSize: limits.headerBytesMax,
@@ -110,7 +118,9 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
     // Without a listener a client that resets its connection would end the process.
     response.on('error', () => {});
-    exchanges.handle(request, response).catch(thrown => {
+    const isGrpc = request.headers['content-type']?.startsWith('application/grpc') ?? false;
+    const answered = isGrpc ? answerGrpc(request, response) : exchanges.handle(request, response);
+    answered.catch(thrown => {
       logger.error('answering a request failed', { error: thrown });
       response.destroy();
     });
@@ -122,6 +132,14 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     handle(request, response);
   });
   server.on('clientError', refuse);
+  const handleHttp2 = (request: IncomingMessage, response: ServerResponse): void => {
+    response.on('error', () => {});
+    answerGrpc(request, response).catch(thrown => {
+      logger.error('answering a gRPC call failed', { error: thrown });
+      request.destroy();
+    });
+  };
+  const http2 = acceptHttp2(server, { ...options, handle: handleHttp2 });
   await listen(server, options);
   const { port } = server.address() as AddressInfo;
   const shownHost = options.host.includes(':') ? `[${options.host}]` : options.host;
@@ -137,7 +155,7 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     },
     close(graceMs) {
       closing = true;
-      closed ??= closeServer(server, clock, graceMs, () => ending.abort());
+      closed ??= closeServer(server, http2, clock, graceMs, () => ending.abort());
       return closed;
     },
   };
@@ -165,13 +183,23 @@ function listen(server: Server, options: { host: string; port: number; reusePort
   });
 }
 
-function closeServer(server: Server, clock: Clock, graceMs: number, endStreams: () => void): Promise<void> {
+function closeServer(
+  server: Server,
+  http2: Http2Connections,
+  clock: Clock,
+  graceMs: number,
+  endStreams: () => void,
+): Promise<void> {
   return new Promise(resolve => {
-    const cut = clock.after(graceMs, () => server.closeAllConnections());
+    const cut = clock.after(graceMs, () => {
+      server.closeAllConnections();
+      http2.destroy();
+    });
     server.close(() => {
       cut.cancel();
       resolve();
     });
     endStreams();
+    http2.drain();
   });
 }

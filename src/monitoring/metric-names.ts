@@ -17,6 +17,8 @@ export const metricNames = {
   degraded: 'tandem.call.degraded',
   /** Histogram, ms {method, route, status}: HTTP requests at a gateway. */
   http: 'tandem.http.duration',
+  /** Histogram, ms {service, method, status}: gRPC calls at a gateway; of a stream, all of it. */
+  grpc: 'tandem.grpc.duration',
   /** Gauge {topic, subscription}: events that wait. */
   topicLag: 'tandem.topic.lag',
   /** Counter {topic, subscription}: events given up, since the process that read them started. */
@@ -47,6 +49,7 @@ export const metricHelp: Readonly<Record<string, string>> = {
   [metricNames.serverErrors]: 'Calls that the instance answered with an error.',
   [metricNames.degraded]: 'Answers by a fallback, a cache or a lower level than asked.',
   [metricNames.http]: 'HTTP requests at a gateway.',
+  [metricNames.grpc]: 'gRPC calls at a gateway.',
   [metricNames.topicLag]: 'Events of a topic that a subscription has not handled yet.',
   [metricNames.topicDead]: 'Events that a subscription gave up as dead letters.',
   [metricNames.topicHandled]: 'Events that a subscription has handled.',
