@@ -11,6 +11,9 @@ import { createServer, request } from 'node:http';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { systemHost } from '../src/app/host.ts';
+import { openUpstreamGateway } from '../src/app/upstream-gateway.ts';
+import { upstreamForm } from '../src/contract/upstream.ts';
 import { start, withApp } from './app.ts';
 import { beside, ended, freePort, inDirectory, missing, pause, retried } from './beside.ts';
 import type { Bench, Figures } from './run.ts';
@@ -222,6 +225,15 @@ if (process.argv[2] === '--fastify') {
   process.on('disconnect', () => process.exit(0));
 }
 
+if (process.argv[2] === '--upstream') {
+  const host = systemHost({ id: 'gateway', write: line => void process.stderr.write(line), level: 'warn' });
+  const groups = [upstreamForm({ targets: [process.argv[3]!] })];
+  const { url } = await openUpstreamGateway({ host, groups, httpHost: '127.0.0.1', port: 0, statusPort: undefined });
+  process.send!(url);
+  process.on('disconnect', () => process.exit(0));
+  process.on('SIGTERM', () => process.exit(0));
+}
+
 async function withChild<T>(args: readonly string[], work: (proxy: Proxy) => Promise<T>): Promise<T> {
   const child = fork(fileURLToPath(import.meta.url), args, { execArgv: profiled(args[0]!) });
   try {
@@ -290,6 +302,7 @@ export const bench: Bench = {
           await gateway.stop();
         }
       }),
+    upstream: connections => proxied(connections, (upstream, work) => withChild(['--upstream', upstream], work)),
     nginx: connections => proxied(connections, nginxProxy),
     'http-proxy': connections => proxied(connections, (upstream, work) => withChild(['--fastify', upstream], work)),
   },

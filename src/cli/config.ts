@@ -48,6 +48,7 @@ const knownKeys = [
   'engine',
   'linkHost',
   'services',
+  'gateway',
 ];
 const levels = ['debug', 'info', 'warn', 'error', 'silent'];
 
