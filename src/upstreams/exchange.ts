@@ -26,6 +26,8 @@ export class Exchange implements ConnectionUser, AnswerListener {
   /** All of the request but its body. */
   readonly #text: string;
   readonly #startedMs: number;
+  /** Where the group keeps it. */
+  place = -1;
   /** Monotonic; the group looks at it. */
   deadlineMs: number = Number.POSITIVE_INFINITY;
   #phase: Phase = 'place';
@@ -49,7 +51,7 @@ export class Exchange implements ConnectionUser, AnswerListener {
     this.#bodyDone = !head.hasBody;
     this.#text = requestText(head, forwarded);
     this.#startedMs = group.clock.monotonic();
-    group.exchanges.add(this);
+    group.add(this);
   }
 
   start(): void {
@@ -319,7 +321,7 @@ export class Exchange implements ConnectionUser, AnswerListener {
     if (this.#phase === 'over') return;
     this.#phase = 'over';
     this.#leave();
-    this.#group.exchanges.delete(this);
+    this.#group.remove(this);
     this.#group.record(this.#head.verb, status, this.#group.clock.monotonic() - this.#startedMs);
   }
 }

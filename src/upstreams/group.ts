@@ -36,7 +36,11 @@ export class Group {
   readonly logger: Logger;
   readonly budget: RetryBudget;
   readonly balancer: Balancer<UpstreamTarget>;
-  readonly exchanges: Set<Exchange> = new Set();
+  /**
+   * Under way. An array, since a Set that so much goes through leaves tables behind that point to their successors: once one of them is
+   * old, all that came after survives each scavenge (pauses of 25 ms were seen).
+   */
+  readonly #exchanges: Exchange[] = [];
   readonly #o: GroupOptions;
   readonly #checks: HealthChecks | undefined;
   readonly #durations = new Map<string, Histogram[]>();
@@ -86,7 +90,18 @@ export class Group {
 
   /** Under way. */
   get inflight(): number {
-    return this.exchanges.size;
+    return this.#exchanges.length;
+  }
+
+  add(exchange: Exchange): void {
+    exchange.place = this.#exchanges.push(exchange) - 1;
+  }
+
+  remove(exchange: Exchange): void {
+    const last = this.#exchanges.pop()!;
+    if (last === exchange) return;
+    this.#exchanges[exchange.place] = last;
+    last.place = exchange.place;
   }
 
   record(verb: string, status: number, ms: number): void {
@@ -119,7 +134,7 @@ export class Group {
 
   #sweep(): void {
     const now = this.clock.monotonic();
-    for (const exchange of this.exchanges) if (now >= exchange.deadlineMs) exchange.onTimeout();
+    for (const exchange of [...this.#exchanges]) if (now >= exchange.deadlineMs) exchange.onTimeout();
     for (const target of this.#targets) target.sweep(now);
   }
 
