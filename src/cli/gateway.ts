@@ -3,7 +3,13 @@ import { systemHost } from '../app/host.ts';
 import { openUpstreamGateway } from '../app/upstream-gateway.ts';
 import { type Balance, isStrategy, type Strategy, strategies } from '../contract/balance.ts';
 import { didYouMean } from '../contract/did-you-mean.ts';
-import { type HealthCheck, type UpstreamForm, upstreamForm, upstreamsOf } from '../contract/upstream.ts';
+import {
+  type HealthCheck,
+  type Upstream,
+  type UpstreamForm,
+  upstreamForms,
+  upstreamsOf,
+} from '../contract/upstream.ts';
 import { durationMs } from '../core/duration.ts';
 import { type Level, wantsColor } from '../monitoring/logger.ts';
 import { type Command, type Invocation, jsonLines, text, texts, UsageError } from './command.ts';
@@ -114,10 +120,7 @@ function asked(): Promise<void> {
   });
 }
 
-function groupsOf(
-  { flags }: Invocation,
-  configured: readonly import('../contract/upstream.ts').Upstream[] = [],
-): UpstreamForm[] {
+function groupsOf({ flags }: Invocation, configured: readonly Upstream[] = []): UpstreamForm[] {
   const given = texts(flags, 'upstream');
   const strategy = text(flags, 'balance');
   const most = text(flags, 'connections-max');
@@ -130,7 +133,7 @@ function groupsOf(
   const groups = given.length > 0 ? upstreamsOf(given, common) : configured.map(group => ({ ...group, ...common }));
   if (groups.length === 0)
     throw new UsageError('tandem gateway needs an upstream: tandem gateway --upstream http://127.0.0.1:3001');
-  return groups.map(upstreamForm);
+  return upstreamForms(groups);
 }
 
 function strategyOf(name: string): Strategy {

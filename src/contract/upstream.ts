@@ -146,6 +146,15 @@ export function upstreamForm(given: Upstream): UpstreamForm {
   };
 }
 
+/** @throws CONFIG, also when two groups have one prefix. */
+export function upstreamForms(given: readonly Upstream[] = []): UpstreamForm[] {
+  const forms = given.map(upstreamForm);
+  const twice = forms.find(({ prefix }, at) => forms.findIndex(other => other.prefix === prefix) !== at);
+  if (twice)
+    throw new TandemError('CONFIG', `upstream '${twice.prefix}' is there twice; write all its targets into one`);
+  return forms;
+}
+
 function checkKeys(given: object, names: readonly string[], wrong: (message: string) => never): void {
   for (const key of Object.keys(given)) {
     if (names.includes(key)) continue;

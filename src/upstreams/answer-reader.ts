@@ -99,11 +99,11 @@ export class AnswerReader {
   }
 
   #begin(head: AnswerHead, bytes: Buffer, text: string, end: number): void {
-    this.answering = true;
     const { status, fields } = head;
     const { length, chunked } = fields;
     const rest = bytes.length - end;
     if (status === 204 && (chunked || length > 0)) throw new Malformed('a 204 with a body');
+    this.answering = true;
     const bodiless = this.#toHead || status === 204 || status === 304;
     if (bodiless || (length >= 0 && length <= rest && text.length >= end + length && length <= wholeBytesMax)) {
       const size = bodiless ? 0 : length;

@@ -125,7 +125,8 @@ function take(fields: Fields, kind: Kind, text: string, at: number, colon: numbe
     case 10: // connection, keep-alive
       if (first !== 99 && first !== 107) return true;
       return takeConnection(fields, text, at, colon, end);
-    case 14: // content-length
+    case 14: // content-length, http2-settings
+      if (first === 104) return named(text, at, colon) !== 'http2-settings';
       if (first !== 99 || named(text, at, colon) !== 'content-length') return true;
       takeLength(fields, trimmed(text, colon, end));
       return false;
