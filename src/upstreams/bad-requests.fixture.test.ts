@@ -84,6 +84,7 @@ export const badForProxies: Readonly<Record<string, string>> = {
   CONNECT: 'CONNECT b:443 HTTP/1.1\r\nhost: b:443\r\n\r\n',
   'an asterisk': 'OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n',
   'a fragment': 'GET /p#q HTTP/1.1\r\nhost: a\r\n\r\n',
+  'a host that is too long': `GET /p HTTP/1.1\r\nhost: ${'a'.repeat(1000)}\r\n\r\n`,
   'a host with a path': 'GET /p HTTP/1.1\r\nhost: a/b\r\n\r\n',
   'a host with a user': 'GET /p HTTP/1.1\r\nhost: u@a\r\n\r\n',
   'a host with a space': 'GET /p HTTP/1.1\r\nhost: a b\r\n\r\n',

@@ -88,11 +88,13 @@ function targetOf(text: string, from: number, to: number, host: string): string 
 }
 
 const hostPattern = /^(?:[a-z0-9._~!$&'()*+;=%-]*|\[[0-9a-f:.]+\])(?::\d{0,5})?$/i;
+/** A DNS name and a port have 261 at most. It is told several times over to an upstream, so it must not be long. */
+const hostBytesMax = 300;
 let lastHost = '';
 
 function isHost(host: string): boolean {
   if (host === lastHost) return true;
-  if (!hostPattern.test(host)) return false;
+  if (host.length > hostBytesMax || !hostPattern.test(host)) return false;
   lastHost = host;
   return true;
 }
