@@ -405,10 +405,13 @@ class Answer {
     if (type !== undefined) head.push('content-type', type);
     for (const part of extra) head.push(part);
     const empty = status === 204 || status === 304 || body === undefined;
-    if (!empty) head.push('content-length', String(typeof body === 'string' ? Buffer.byteLength(body) : body.length));
+    const bytes = empty ? 0 : typeof body === 'string' ? Buffer.byteLength(body) : body.length;
+    if (!empty) head.push('content-length', String(bytes));
     else if (status !== 204 && status !== 304) head.push('content-length', '0');
     response.writeHead(status, head);
-    response.end(empty ? undefined : body);
+    // As many bytes as characters: plain ASCII, which is written in one piece with the head, and faster, as latin1.
+    if (typeof body === 'string' && !empty) response.end(body, bytes === body.length ? 'latin1' : 'utf8');
+    else response.end(empty ? undefined : body);
     if (!this.#request.complete) this.#discard();
   }
 

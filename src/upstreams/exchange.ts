@@ -40,6 +40,7 @@ export class Exchange implements ConnectionUser, AnswerListener {
   #triedAtMs = 0;
   #bodyBytes = 0;
   #bodyTaken = false;
+  #isClientFull = false;
   #bodyDone: boolean;
   #waiting: AbortController | undefined;
 
@@ -105,7 +106,8 @@ export class Exchange implements ConnectionUser, AnswerListener {
 
   onConnect(): void {
     if (this.#bodyDone) return void this.#wait('answer', this.#group.form.answerTimeoutMs);
-    this.#wait('send', this.#group.form.idleTimeoutMs);
+    // How long the client may take is the door's to say.
+    this.#wait('send', Number.POSITIVE_INFINITY);
     this.#client.readBody();
   }
 
@@ -120,8 +122,9 @@ export class Exchange implements ConnectionUser, AnswerListener {
     }
     const { socket } = this.#connection;
     this.#bodyTaken = true;
-    if (this.#phase === 'send') this.#wait('send', idleTimeoutMs);
-    return this.#head.fields.chunked ? writeChunk(socket, bytes) : socket.write(bytes);
+    const more = this.#head.fields.chunked ? writeChunk(socket, bytes) : socket.write(bytes);
+    if (!more && this.#phase === 'send') this.#wait('send', idleTimeoutMs);
+    return more;
   }
 
   onBodyEnd(trailers: string): void {
@@ -142,6 +145,7 @@ export class Exchange implements ConnectionUser, AnswerListener {
 
   /** The client took what waited. */
   onClientDrain(): void {
+    this.#isClientFull = false;
     if (this.#phase !== 'body') return;
     this.#wait('body', this.#group.form.idleTimeoutMs);
     this.#connection!.socket.resume();
@@ -158,7 +162,7 @@ export class Exchange implements ConnectionUser, AnswerListener {
 
   onDrain(): void {
     if (this.#phase === 'over' || this.#bodyDone) return;
-    if (this.#phase === 'send') this.#wait('send', this.#group.form.idleTimeoutMs);
+    if (this.#phase === 'send') this.#wait('send', Number.POSITIVE_INFINITY);
     this.#client.readBody();
   }
 
@@ -172,7 +176,12 @@ export class Exchange implements ConnectionUser, AnswerListener {
 
   onTimeout(): void {
     const { connectTimeoutMs, answerTimeoutMs, idleTimeoutMs } = this.#group.form;
-    if (this.#phase === 'connect') this.#failTry(`it took no connection within ${connectTimeoutMs} ms`, 504, true);
+    if (this.#isClientFull) {
+      // Nobody's failure but the client's, who takes nothing.
+      this.#client.abort();
+      this.onGone();
+    } else if (this.#phase === 'connect')
+      this.#failTry(`it took no connection within ${connectTimeoutMs} ms`, 504, true);
     else if (this.#phase === 'answer') this.#failTry(`it did not answer within ${answerTimeoutMs} ms`, 504, true);
     else this.#failTry(`nothing moved for ${idleTimeoutMs} ms`, 504, true);
   }
@@ -196,7 +205,9 @@ export class Exchange implements ConnectionUser, AnswerListener {
   onData(data: Buffer): void {
     if (this.#phase === 'over') return;
     this.#wait('body', this.#group.form.idleTimeoutMs);
-    if (!this.#client.write(data)) this.#connection?.socket.pause();
+    if (this.#client.write(data)) return;
+    this.#isClientFull = true;
+    this.#connection?.socket.pause();
   }
 
   onEnd(trailers: string): void {

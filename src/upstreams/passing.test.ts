@@ -320,3 +320,35 @@ test('only a proxy that is trusted may say for whom a request is', async () => {
   );
   await server.close();
 });
+
+test('a client that takes nothing for too long is cut, and its upstream is not to blame', async () => {
+  const server = await byteServer((_text, socket) => {
+    socket.write('HTTP/1.1 200 OK\r\ncontent-length: 64000000\r\n\r\n');
+    socket.write(Buffer.alloc(64_000_000));
+    return undefined;
+  });
+  await using door = await testDoor([{ targets: [server.url], idleTimeout: '100ms' }]);
+  const client = connect(door.port, '127.0.0.1');
+  client.on('error', () => {});
+  client.write(get);
+  client.pause();
+  await until('it is under way', () => door.upstreams.inflight === 1);
+  await until('it is over', () => door.upstreams.inflight === 0);
+  assert.equal(door.upstreams.view()[0]!.targets[0]!.failures, 0);
+  client.destroy();
+  await server.close();
+});
+
+test('a client that sends its body slowly is not its upstream’s failure', async () => {
+  const server = await byteServer(text => (text.endsWith('hello') ? ok : undefined));
+  await using door = await testDoor([{ targets: [server.url], idleTimeout: '50ms' }]);
+  const answer = await new Promise<string>(resolve => {
+    const client = connect(door.port, '127.0.0.1');
+    client.write('POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhe');
+    setTimeout(() => client.write('llo'), 400);
+    client.on('data', data => resolve(String(data)));
+    client.on('close', () => resolve(''));
+  });
+  assert.deepEqual(statuses(answer), [200]);
+  await server.close();
+});
