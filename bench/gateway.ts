@@ -189,6 +189,15 @@ function withForeign<T>(work: (url: string) => Promise<T>): Promise<T> {
   );
 }
 
+if (!process.argv.includes('--child') && process.send === undefined) {
+  const path = (process.env['PATH'] ?? '').split(':');
+  const packages = { wrk: 'wrk', taskset: 'util-linux', nginx: 'nginx' };
+  for (const [tool, name] of Object.entries(packages)) {
+    if (!path.some(directory => existsSync(join(directory, tool))) && !(tool === 'nginx' && existsSync(nginx)))
+      console.error(`this bench needs ${tool}; on Debian: apt install ${name}`);
+  }
+}
+
 /** Takes uploads and says how much came; serves the download. */
 if (process.argv[2] === '--sink') {
   const chunk = Buffer.alloc(65_536, 'x');

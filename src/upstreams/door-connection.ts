@@ -49,7 +49,15 @@ export class DoorConnection implements Client {
     this.#parts = parts;
     this.#address = (socket.remoteAddress ?? '').replace(/^::ffff:(?=\d+\.)/, '');
     this.deadlineMs = parts.clock.monotonic() + parts.headersTimeoutMs;
-    socket.on('data', (bytes: Buffer) => this.#onData(bytes));
+    socket.on('data', (bytes: Buffer) => {
+      try {
+        this.#onData(bytes);
+      } catch (cause) {
+        // A fault of ours ends one connection, not the gateway.
+        parts.broken(cause);
+        socket.destroy();
+      }
+    });
     socket.on('drain', () => this.#exchange?.onClientDrain());
     socket.on('end', () => this.#onGone());
     socket.on('error', () => {});

@@ -54,6 +54,8 @@ export interface DoorParts {
   /** A request that was none. */
   refused(status: number): void;
   left(connection: DoorConnection): void;
+  /** Something that must not happen. */
+  broken(cause: unknown): void;
 }
 
 export interface Door {
@@ -67,7 +69,7 @@ export interface Door {
 /** @throws CONFLICT when the port is in use. */
 export async function openDoor(given: DoorOptions): Promise<Door> {
   const options = { ...doorDefaults, trusts: () => false, ...given };
-  const { upstreams, clock, meter } = options;
+  const { upstreams, clock, logger, meter } = options;
   const connections = new Set<DoorConnection>();
   let closing = false;
   const parts: DoorParts = {
@@ -88,6 +90,7 @@ export async function openDoor(given: DoorOptions): Promise<Door> {
     },
     refused: status => meter.counter(metricNames.refused, { status: String(status) }).add(1),
     left: connection => void connections.delete(connection),
+    broken: cause => logger.error('a connection failed', { error: cause }),
   };
   const server = createServer(
     { noDelay: true },
