@@ -75,6 +75,7 @@ export class DoorConnection implements Client {
 
   /** Between two requests: ends; else after the answer. */
   drain(): void {
+    this.#parts.writes.flush();
     if (!this.#exchange && !this.#held) this.#socket.end();
     this.#last = true;
   }
@@ -233,28 +234,34 @@ export class DoorConnection implements Client {
 
   information({ status, reason, fields }: AnswerHead): void {
     if (this.#head!.minor === 0 || (status === 100 && !this.#head!.expectsContinue)) return;
-    this.#socket.write(`HTTP/1.1 ${status} ${reason}\r\n${fields.lines}\r\n`, 'latin1');
+    this.#write(`HTTP/1.1 ${status} ${reason}\r\n${fields.lines}\r\n`);
   }
 
   whole(head: AnswerHead, body: Buffer, last: boolean): void {
     this.#last ||= last;
     const text = this.#headText(head, 'length', body.length);
-    if (body.length === 0) this.#socket.write(text, 'latin1');
-    else if (body.length <= wholeTextBytesMax) this.#socket.write(text + body.toString('latin1'), 'latin1');
-    else {
-      this.#socket.cork();
-      this.#socket.write(text, 'latin1');
+    if (body.length > wholeTextBytesMax) {
+      this.#write(text);
       this.#socket.write(body);
-      this.#socket.uncork();
+    } else {
+      const all = body.length === 0 ? text : text + body.toString('latin1');
+      if (this.#last) this.#write(all);
+      else this.#parts.writes.add(this.#socket, all);
     }
     this.#finish();
+  }
+
+  /** What waits to be written comes first. */
+  #write(text: string): void {
+    this.#parts.writes.flush();
+    this.#socket.write(text, 'latin1');
   }
 
   begin(head: AnswerHead, framing: Framing, last: boolean): void {
     this.#last ||= last || (framing !== 'length' && this.#head!.minor === 0);
     this.#framing = framing === 'until close' ? 'chunked' : framing;
     if (this.#framing === 'chunked' && this.#head!.minor === 0) this.#framing = 'until close';
-    this.#socket.write(this.#headText(head, this.#framing, head.fields.length), 'latin1');
+    this.#write(this.#headText(head, this.#framing, head.fields.length));
   }
 
   write(data: Buffer): boolean {
@@ -274,6 +281,7 @@ export class DoorConnection implements Client {
     const wait = status === 503 ? 'retry-after: 1\r\n' : '';
     this.#last ||= this.#reading === 'body';
     const end = this.#last ? 'connection: close\r\n' : this.#head?.minor === 0 ? 'connection: keep-alive\r\n' : '';
+    this.#parts.writes.flush();
     this.#socket.write(
       `HTTP/1.1 ${status} ${reasons[status] ?? 'Error'}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n${wait}${end}\r\n${this.#head?.verb === 'HEAD' ? '' : text}`,
     );
@@ -284,6 +292,7 @@ export class DoorConnection implements Client {
   answer(status: number, type: string, text: string): void {
     const end = this.#last || this.#reading === 'body' ? 'connection: close\r\n' : '';
     this.#last ||= this.#reading === 'body';
+    this.#parts.writes.flush();
     this.#socket.write(
       `HTTP/1.1 ${status} ${reasons[status] ?? 'OK'}\r\ncontent-type: ${type}\r\ncontent-length: ${Buffer.byteLength(text)}\r\n${end}\r\n${this.#head?.verb === 'HEAD' ? '' : text}`,
     );
@@ -297,6 +306,7 @@ export class DoorConnection implements Client {
 
   switch({ status, reason, fields }: AnswerHead): Duplex {
     const socket = this.#socket;
+    this.#parts.writes.flush();
     this.#exchange = undefined;
     this.#closing = true;
     this.deadlineMs = Number.POSITIVE_INFINITY;
@@ -349,6 +359,7 @@ export class DoorConnection implements Client {
   #refuse({ message, status = 400 }: Malformed): void {
     const text = problemText({ status, code: 'INVALID', detail: message, outcome: 'not-done' });
     this.#parts.refused(status);
+    this.#parts.writes.flush();
     this.#socket.write(
       `HTTP/1.1 ${status} ${reasons[status] ?? 'Bad Request'}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`,
     );
@@ -359,6 +370,7 @@ export class DoorConnection implements Client {
   #leave(): void {
     this.#closing = true;
     this.#held = undefined;
+    this.#parts.writes.flush();
     this.#socket.end();
     this.#socket.resume();
     this.deadlineMs = this.#parts.clock.monotonic() + lingerMs;

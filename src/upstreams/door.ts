@@ -12,6 +12,7 @@ import { DoorConnection } from './door-connection.ts';
 import type { RequestHead } from './heads.ts';
 import { Malformed } from './malformed.ts';
 import type { Upstreams } from './upstreams.ts';
+import { WriteBatch } from './write-batch.ts';
 
 const { createServer } = process.getBuiltinModule('node:net');
 
@@ -44,6 +45,7 @@ export interface DoorOptions
 /** What a connection needs of its door. */
 export interface DoorParts {
   readonly clock: Clock;
+  readonly writes: WriteBatch;
   readonly headersTimeoutMs: number;
   readonly bodyTimeoutMs: number;
   readonly keepAliveTimeoutMs: number;
@@ -74,6 +76,7 @@ export async function openDoor(given: DoorOptions): Promise<Door> {
   let closing = false;
   const parts: DoorParts = {
     ...options,
+    writes: new WriteBatch(clock),
     closing: () => closing,
     handle(connection, head, forwarded) {
       const { target } = head;

@@ -86,7 +86,8 @@ export class Exchange implements ConnectionUser, AnswerListener {
     const connection = picked.take();
     this.#connection = connection;
     connection.user = this;
-    connection.socket.write(this.#text, 'latin1');
+    if (connection.ready && this.#bodyDone) this.#group.writes.add(connection.socket, this.#text);
+    else connection.socket.write(this.#text, 'latin1');
     if (connection.ready) this.onConnect();
     else this.#wait('connect', this.#group.form.connectTimeoutMs);
   }

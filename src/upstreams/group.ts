@@ -13,6 +13,7 @@ import { metricNames } from '../monitoring/metric-names.ts';
 import type { Exchange } from './exchange.ts';
 import { HealthChecks } from './health-checks.ts';
 import { UpstreamTarget } from './upstream-target.ts';
+import { WriteBatch } from './write-batch.ts';
 
 /** Addresses of a name. @throws when there are none now. */
 export type Lookup = (name: string) => Promise<readonly string[]>;
@@ -33,6 +34,7 @@ const isAddress = process.getBuiltinModule('node:net').isIP;
 export class Group {
   readonly form: UpstreamForm;
   readonly clock: Clock;
+  readonly writes: WriteBatch;
   readonly logger: Logger;
   readonly budget: RetryBudget;
   readonly balancer: Balancer<UpstreamTarget>;
@@ -55,6 +57,7 @@ export class Group {
     this.#o = options;
     this.form = form;
     this.clock = clock;
+    this.writes = new WriteBatch(clock);
     this.logger = logger;
     this.budget = openRetryBudget({ clock });
     this.balancer = new Balancer<UpstreamTarget>({
