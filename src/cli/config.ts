@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { TandemConfig } from '../contract/app-config.ts';
+import { type UpstreamForm, upstreamForms } from '../contract/upstream.ts';
 import { TandemError } from '../core/errors.ts';
 import { isNatsAddress, parseNatsAddress } from '../log/nats-address.ts';
 import { type Invocation, text, texts, UsageError } from './command.ts';
@@ -32,6 +33,8 @@ export interface Settings {
   readonly dns: Setting<string>;
   /** Signs session tokens; the same on all machines of an app. Undefined: the data directory's. */
   readonly secret: string | undefined;
+  /** HTTP servers behind the gateways, for the paths that no service has. */
+  readonly upstreams: readonly UpstreamForm[];
   /** Values of the services' own config that the file holds. */
   readonly services: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
@@ -51,6 +54,7 @@ const knownKeys = [
   'linkHost',
   'dns',
   'services',
+  'gateway',
 ];
 const levels = ['debug', 'info', 'warn', 'error', 'silent'];
 
@@ -114,6 +118,7 @@ export function resolveSettings(
     linkHost: pick('link-host', ['TANDEM_LINK_HOST'], 'linkHost', '127.0.0.1', String),
     dns: pick('dns', ['TANDEM_DNS'], 'dns', '0', dnsOf),
     secret: environment.TANDEM_SECRET || undefined,
+    upstreams: upstreamForms(file?.gateway?.upstreams),
     services: file?.services ?? {},
   };
 }
