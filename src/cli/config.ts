@@ -1,6 +1,6 @@
 /** Each setting by precedence: flag, environment, `tandem.config.ts`, default. Remembers where each came from, for `doctor`. */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { TandemConfig } from '../contract/app-config.ts';
 import { TandemError } from '../core/errors.ts';
@@ -28,6 +28,8 @@ export interface Settings {
   readonly engine: Setting<string>;
   /** Address of this machine that processes of others reach its own at. */
   readonly linkHost: Setting<string>;
+  /** Directory of certificates for the link; undefined: no TLS. */
+  readonly linkTls: Setting<string | undefined>;
   /** Signs session tokens; the same on all machines of an app. Undefined: the data directory's. */
   readonly secret: string | undefined;
   /** Values of the services' own config that the file holds. */
@@ -47,6 +49,7 @@ const knownKeys = [
   'weight',
   'engine',
   'linkHost',
+  'linkTls',
   'services',
 ];
 const levels = ['debug', 'info', 'warn', 'error', 'silent'];
@@ -109,6 +112,9 @@ export function resolveSettings(
     weight: pick('weight', ['TANDEM_WEIGHT'], 'weight', 1, weightOf),
     engine: pick('engine', ['TANDEM_ENGINE'], 'engine', 'embedded', engineOf(environment)),
     linkHost: pick('link-host', ['TANDEM_LINK_HOST'], 'linkHost', '127.0.0.1', String),
+    linkTls: pick<string | undefined>('link-tls', ['TANDEM_LINK_TLS'], 'linkTls', undefined, raw =>
+      resolve(String(raw)),
+    ),
     secret: environment.TANDEM_SECRET || undefined,
     services: file?.services ?? {},
   };

@@ -19,6 +19,8 @@ export interface TandemConfig {
   readonly engine?: string;
   /** Address of this machine that processes of other machines reach its own at. Default: loopback. */
   readonly linkHost?: string;
+  /** Directory with `ca.crt`, `tls.crt` and `tls.key`: the app's processes then speak mutual TLS with each other. */
+  readonly linkTls?: string;
   /** Values of the services' own `config`, by service. */
   readonly services?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
