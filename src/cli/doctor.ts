@@ -26,6 +26,7 @@ export const command: Command = {
     port: { type: 'string', short: 'p', value: 'N', help: 'Port to check' },
     engine: { type: 'string', value: 'ADDRESS', help: 'Engine to check: embedded, or nats://…' },
     'link-tls': { type: 'string', value: 'DIR', help: 'Certificates of the link to check' },
+    'link-host': { type: 'string', value: 'HOST', help: 'Address that they must be for (default 127.0.0.1)' },
   },
   words: [0, 64],
   run: doctor,

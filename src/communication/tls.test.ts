@@ -129,7 +129,7 @@ test(
     const { address, close } = await serve(good, server);
     const port = Number(address.split(':').at(-1));
     const beganMs = clock.monotonic();
-  for (let times = 0; times < 20; times++) {
+    for (let times = 0; times < 20; times++) {
       const bare = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false });
       bare.on('error', () => {});
       bare.on('secureConnect', () => bare.write('0000000b0100000000544e444d0101'));
