@@ -32,7 +32,7 @@ export async function inDirectory<T>(work: (directory: string) => Promise<T>): P
 export function beside<T>(
   command: string,
   args: (directory: string) => readonly string[],
-  work: (directory: string) => Promise<T>,
+  work: (directory: string, pid: number) => Promise<T>,
   environment: Readonly<Record<string, string>> = {},
 ): Promise<T> {
   return inDirectory(async directory => {
@@ -45,7 +45,7 @@ export function beside<T>(
           failed(error.code === 'ENOENT' ? missing(command) : error),
         );
       });
-      return await work(directory);
+      return await work(directory, child.pid!);
     } finally {
       await ended(child);
     }

@@ -96,6 +96,22 @@ const helloService = hello.implement({
   },
 });
 
+/** An object of six fields each way, checked as it comes and as it goes: what one call costs. */
+const Line = z.object({
+  sku: z.string(),
+  quantity: z.int(),
+  price: z.number(),
+  gift: z.boolean(),
+  note: z.string(),
+  tags: z.array(z.string()),
+});
+
+export const echo = contract('echo', {
+  echo: { input: Line, output: Line },
+});
+
+const echoService = echo.implement({ methods: { echo: line => line } });
+
 export const sent = topic('bench.sent', z.object({ id: z.string(), at: z.number(), text: z.string() }), { key: 'id' });
 
 /** What the receiver's process has seen since it was last asked; a bench runs one. */
@@ -128,4 +144,5 @@ export default [
   receiverService,
   workService,
   helloService,
+  echoService,
 ];

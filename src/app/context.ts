@@ -6,6 +6,7 @@ import { typedCalls } from '../calling/typed-calls.ts';
 import type { BaseContext, CallerInfo, PublishOptions, Transacts } from '../contract/context.ts';
 import type { ErrorSpec, MethodSpec } from '../contract/method.ts';
 import type { Topic } from '../contract/topic.ts';
+import type { Priority } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { durationMs } from '../core/duration.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
@@ -33,6 +34,7 @@ export interface ContextOptions {
   readonly requestId: string;
   readonly deadline: number;
   readonly signal: AbortSignal;
+  readonly priority?: Priority | undefined;
   readonly traceparent: string;
 }
 
@@ -102,12 +104,13 @@ class Context {
 
   /** Nested calls derive their request ids from this one's, so a repeat of the whole is recognised at each part. */
   get #made(): ReturnType<typeof typedCalls> {
-    const { caller, requestId, deadline, session, signal, traceparent, service, instance } = this.#options;
+    const { caller, requestId, deadline, session, signal, priority, traceparent, service, instance } = this.#options;
     this.#calls ??= typedCalls(caller, {
       requestId,
       deadline,
       session,
       signal,
+      priority,
       traceparent,
       caller: { service, instance },
     });

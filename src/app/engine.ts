@@ -62,5 +62,5 @@ export async function openEngineProcess(options: EngineProcessOptions): Promise<
 }
 
 function anyPort(address: string): string {
-  return address.startsWith('tcp://') ? address.replace(/:\d+$/, ':0') : `${address}.peer`;
+  return /^t(cp|ls):/.test(address) ? address.replace(/:\d+$/, ':0') : `${address}.peer`;
 }

@@ -137,7 +137,7 @@ export async function openPeer(options: PeerOptions): Promise<Peer> {
     doors: state.doors,
   });
   const beats: BeatSender = options.engineAddress
-    ? startBeats({ identity, read, clock, logger, engineAddress: options.engineAddress })
+    ? startBeats({ identity, read, clock, logger, engineAddress: options.engineAddress, linkTls: host.linkTls })
     : startBeatsInLoop({ identity, read, clock, bus: engine.bus });
 
   const report = (changes: Partial<PeerState>): void => {

@@ -7,7 +7,7 @@ import type { UpstreamForm } from '../contract/upstream.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Engine } from '../log/engine.ts';
 import type { Level } from '../monitoring/logger.ts';
-import { type Host, systemHost } from './host.ts';
+import { type Host, linkAddress, systemHost } from './host.ts';
 import { openStores } from './stores.ts';
 
 export interface RoleSettings {
@@ -29,6 +29,8 @@ export interface RoleSettings {
   readonly upstreams?: readonly UpstreamForm[];
   /** Address of this machine that its processes are reached at by those of others. Default: loopback. */
   readonly linkHost?: string;
+  /** Directory of certificates; with it the app's processes speak TLS with each other. */
+  readonly linkTls?: string;
   readonly dashboardToken?: string;
   readonly sessionSecret?: string;
   readonly durability?: 'fsync' | 'os';
@@ -50,12 +52,6 @@ function linkHostOf({ linkHost = '127.0.0.1' }: RoleSettings): string {
   return linkHost;
 }
 
-/** Where this process's link listens: for this machine alone, unless the app has more than one. */
-function linkOf(settings: RoleSettings): string {
-  const linkHost = linkHostOf(settings);
-  return `tcp://${linkHost.includes(':') ? `[${linkHost}]` : linkHost}:0`;
-}
-
 export async function runRole(role: RoleName, settings: RoleSettings): Promise<RunningRole> {
   const host = systemHost({
     id: settings.id,
@@ -64,11 +60,18 @@ export async function runRole(role: RoleName, settings: RoleSettings): Promise<R
     format: settings.logFormat,
     zone: settings.zone,
     weight: settings.weight,
+    linkTls: settings.linkTls,
   });
   if (role === 'engine') return runEngine(settings, host);
   const address = required(settings.engineAddress, 'engineAddress');
   const { engine, close: closeEngine } = await connect(address, settings.id, host);
-  const common = { id: settings.id, host, engine, engineAddress: address, listen: linkOf(settings) };
+  const common = {
+    id: settings.id,
+    host,
+    engine,
+    engineAddress: address,
+    listen: linkAddress(settings.linkHost, settings.linkTls),
+  };
   const opened = await openRole(role, settings, common).catch(async cause => {
     await closeEngine();
     throw cause;
@@ -160,7 +163,7 @@ function slotOf(id: string): string {
 async function runEngine(settings: RoleSettings, host: Host): Promise<RunningRole> {
   const { openEngineProcess } = await import('./engine.ts');
   const directory = join(required(settings.dataDirectory, 'dataDirectory'), 'engine');
-  const listen = settings.engineAddress ?? linkOf(settings);
+  const listen = settings.engineAddress ?? linkAddress(settings.linkHost, settings.linkTls);
   const engine = await openEngineProcess({ id: settings.id, host, directory, durability: settings.durability, listen });
   return { info: { address: engine.address }, close: engine.close };
 }

@@ -147,6 +147,7 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
         requestId,
         deadline: incoming.deadline,
         signal: incoming.signal,
+        priority: incoming.priority,
         traceparent: span.traceparent,
         calledBy: meta.caller ?? {},
         service: name,
@@ -266,7 +267,7 @@ async function handled(
   const input = method.form.raw ? undefined : await inputOf(method, incoming, what);
   const work = (): Promise<unknown> => called(options, method, incoming, input, ctx);
   try {
-    const bounded = method.bulkhead ? method.bulkhead.run(work, incoming.deadline) : work();
+    const bounded = method.bulkhead ? method.bulkhead.run(work, incoming.deadline, incoming.priority) : work();
     return await beforeDeadline(bounded, incoming.deadline, options.clock, incoming.method);
   } catch (cause) {
     if (!method.fallback || cause instanceof DeclaredError || isCallersFault(cause)) throw cause;

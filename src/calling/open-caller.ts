@@ -4,7 +4,7 @@
  */
 import type { MethodForm } from '../contract/descriptor.ts';
 import { didYouMean } from '../contract/did-you-mean.ts';
-import type { Dialer, Reply, SendOptions } from '../core/channel.ts';
+import type { Dialer, Priority, Reply, SendOptions } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -162,7 +162,7 @@ export function openCaller(options: CallerOptions): Caller {
     // A writer takes as long as a write takes; nobody picked it, and it is not compared with those who only read.
     const elapsed = (): number | undefined => (isWrite(form) ? undefined : clock.monotonic() - startedAt);
     const { deadline, meta, input, options: asked } = journey;
-    const send: SendOptions = { deadline, signal, priority: asked.priority ?? form.priority, meta };
+    const send: SendOptions = { deadline, signal, priority: priorityOf(asked.priority, form.priority), meta };
     try {
       const channel = targets.channel(target);
       const reply = form.input?.stream
@@ -385,7 +385,7 @@ export function openCaller(options: CallerOptions): Caller {
           const send: SendOptions = {
             deadline: endless,
             signal: asked.signal,
-            priority: asked.priority ?? form.priority,
+            priority: priorityOf(asked.priority, form.priority),
             meta: journey.meta,
           };
           const channel = targets.channel(target);
@@ -456,6 +456,12 @@ export function openCaller(options: CallerOptions): Caller {
       targets.close();
     },
   };
+}
+
+function priorityOf(asked: Priority | undefined, own: Priority): Priority {
+  if (asked === undefined || asked === own) return own;
+  if (asked === 'optional' || own === 'optional') return 'optional';
+  return 'critical';
 }
 
 /** It goes to the writer of its key's partition. */

@@ -22,6 +22,7 @@ export interface OutgoingCall {
   /** Sent along, and advanced by the answer. */
   readonly session?: Session | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Of what the call is made for. It goes as `optional` when either this or the method is, else as `critical` when either is. */
   readonly priority?: Priority | undefined;
   readonly fallback?: (() => unknown) | undefined;
   /** A second try elsewhere after this long; only for idempotent methods. */

@@ -15,7 +15,9 @@ export function retryKind(thrown: unknown, idempotent: boolean): RetryKind {
     return code === 'OVERLOADED' ? 'budget' : 'never';
   }
   if (!idempotent) return 'never';
-  return code === 'INTERRUPTED' || code === 'DEADLINE_EXCEEDED' || code === 'UNAVAILABLE' ? 'budget' : 'never';
+  const mayHelp =
+    code === 'INTERRUPTED' || code === 'DEADLINE_EXCEEDED' || code === 'UNAVAILABLE' || code === 'OVERLOADED';
+  return mayHelp ? 'budget' : 'never';
 }
 
 /** Whether no answer came at all: it was not reached, its line broke, or it took too long. */

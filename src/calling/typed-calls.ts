@@ -6,6 +6,7 @@
 import type { Answer, AnswerMeta, AnyContract, CallOptions, Calls } from '../contract/call.ts';
 import { keyOf } from '../contract/key.ts';
 import type { MethodSpec, Stream } from '../contract/method.ts';
+import type { Priority } from '../core/channel.ts';
 import { durationMs } from '../core/duration.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import type { CallMeta } from '../core/meta.ts';
@@ -20,6 +21,7 @@ export interface CallParent {
   readonly deadline?: number | undefined;
   readonly session?: Session | undefined;
   readonly signal?: AbortSignal | undefined;
+  readonly priority?: Priority | undefined;
   readonly traceparent?: string | undefined;
   readonly caller?: CallMeta['caller'] | undefined;
 }
@@ -54,6 +56,7 @@ export function typedCalls(caller: Pick<Caller, 'call' | 'stream' | 'registry'>,
       born: idempotencyKey === undefined ? parent.born : undefined,
       session: parent.session,
       signal: joined(parent.signal, options.signal),
+      priority: parent.priority,
       fallback: options.fallback,
       hedgeMs: options.hedge === undefined ? undefined : durationMs(options.hedge),
       traceparent: parent.traceparent,

@@ -17,9 +17,9 @@ export interface OpenedEngine {
 export async function engineAt(
   address: string,
   name: string,
-  { trusted }: { trusted: boolean },
+  { trusted, linkTls }: { trusted: boolean; linkTls?: string },
 ): Promise<OpenedEngine> {
-  const { clock, random, logger, meter, transports } = silentHost();
+  const { clock, random, logger, meter, transports } = silentHost(linkTls);
   const dialer = linkDialer({ transports, clock, random, logger, meter });
   const engine = await reachEngine({ dialer, address, name, trusted, clock, random, logger });
   return {
@@ -42,6 +42,6 @@ export function engineFlag(help: string): Command['flags'][string] {
   return { type: 'string', value: 'ADDRESS', help };
 }
 
-function silentHost(): ReturnType<typeof systemHost> {
-  return systemHost({ id: 'backup', write: () => {}, level: 'silent' });
+function silentHost(linkTls?: string): ReturnType<typeof systemHost> {
+  return systemHost({ id: 'backup', write: () => {}, level: 'silent', linkTls });
 }

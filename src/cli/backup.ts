@@ -76,9 +76,8 @@ async function verify(terminal: Terminal, path: string, json: boolean, list: boo
 
 /** Of the app that runs with this data, of its stopped engine, or of the cluster that is named. */
 async function engineOf({ flags, environment }: Invocation): Promise<OpenedEngine> {
-  const at = (address: string): Promise<OpenedEngine> => engineAt(address, 'tandem backup', { trusted: true });
   const given = text(flags, 'engine');
-  if (given !== undefined) return at(given);
+  if (given !== undefined) return engineAt(given, 'tandem backup', { trusted: true });
   const data = await dataPathOf({ flags, environment });
   let app: RunningApp;
   try {
@@ -87,7 +86,8 @@ async function engineOf({ flags, environment }: Invocation): Promise<OpenedEngin
     if (TandemError.from(cause).code !== 'NOT_FOUND') throw cause;
     return stoppedEngine(data);
   }
-  return at(await ask(controlOf(app), '$engine', null, 5000));
+  const { address, linkTls } = await ask(controlOf(app), '$engine', null, 5000);
+  return engineAt(address, 'tandem backup', { trusted: true, ...(linkTls !== null && { linkTls }) });
 }
 
 async function stoppedEngine(data: string): Promise<OpenedEngine> {

@@ -1,6 +1,6 @@
 /** Each setting by precedence: flag, environment, `tandem.config.ts`, default. Remembers where each came from, for `doctor`. */
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { TandemConfig } from '../contract/app-config.ts';
 import { type UpstreamForm, upstreamForms } from '../contract/upstream.ts';
@@ -31,6 +31,8 @@ export interface Settings {
   readonly linkHost: Setting<string>;
   /** Where DNS is answered: `[HOST:]PORT`; without a host at the link's. */
   readonly dns: Setting<string>;
+  /** Directory of certificates for the link; undefined: no TLS. */
+  readonly linkTls: Setting<string | undefined>;
   /** Signs session tokens; the same on all machines of an app. Undefined: the data directory's. */
   readonly secret: string | undefined;
   /** HTTP servers behind the gateways, for the paths that no service has. */
@@ -53,6 +55,7 @@ const knownKeys = [
   'engine',
   'linkHost',
   'dns',
+  'linkTls',
   'services',
   'gateway',
 ];
@@ -117,6 +120,9 @@ export function resolveSettings(
     engine: pick('engine', ['TANDEM_ENGINE'], 'engine', 'embedded', engineOf(environment)),
     linkHost: pick('link-host', ['TANDEM_LINK_HOST'], 'linkHost', '127.0.0.1', String),
     dns: pick('dns', ['TANDEM_DNS'], 'dns', '0', dnsOf),
+    linkTls: pick<string | undefined>('link-tls', ['TANDEM_LINK_TLS'], 'linkTls', undefined, raw =>
+      resolve(String(raw)),
+    ),
     secret: environment.TANDEM_SECRET || undefined,
     upstreams: upstreamForms(file?.gateway?.upstreams),
     services: file?.services ?? {},

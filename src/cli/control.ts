@@ -28,8 +28,8 @@ export interface ControlMethods {
     input: null;
     output: { readonly processes: readonly ProcessView[]; readonly facts: Readonly<Record<string, unknown>> };
   };
-  /** The engine's address, with its password: the link is its owner's alone. */
-  $engine: { input: null; output: string };
+  /** The engine's address, with its password: the link is its owner's alone; and where the certificates to reach it lie. */
+  $engine: { input: null; output: { readonly address: string; readonly linkTls: string | null } };
   $story: { input: null; output: readonly StoryEvent[] };
   $scale: { input: { readonly name: string; readonly count: number }; output: null };
   $stop: { input: { readonly graceMs: number }; output: StopSummary };

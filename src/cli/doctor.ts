@@ -1,7 +1,10 @@
 /** `tandem doctor`: every setting with its source, and whether the surroundings are fit. Exit code 1 when something is wrong. */
+import type { X509Certificate } from 'node:crypto';
 import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { dirname, resolve } from 'node:path';
 import { protoLockOf } from '../app/contract-lock.ts';
+import { readTlsFiles, tlsProblem } from '../communication/tls-files.ts';
 import { protoOf } from '../contract/proto-build.ts';
 import { unlocked } from '../contract/proto-lock.ts';
 import { systemClock } from '../core/clock.ts';
@@ -25,6 +28,8 @@ export const command: Command = {
     data: dataFlag,
     port: { type: 'string', short: 'p', value: 'N', help: 'Port to check' },
     engine: { type: 'string', value: 'ADDRESS', help: 'Engine to check: embedded, or nats://…' },
+    'link-tls': { type: 'string', value: 'DIR', help: 'Certificates of the link to check' },
+    'link-host': { type: 'string', value: 'HOST', help: 'Address that they must be for (default 127.0.0.1)' },
   },
   words: [0, 64],
   run: doctor,
@@ -45,9 +50,11 @@ async function doctor(invocation: Invocation): Promise<number> {
     .filter(([name]) => name !== 'services' && name !== 'secret' && name !== 'upstreams')
     .map(([name, setting]) => {
       const { value, source } = setting as { value: unknown; source: string };
-      return [name, name === 'engine' ? hidden(String(value)) : value, source];
+      return [name, name === 'engine' ? hidden(String(value)) : (value ?? 'none'), source];
     });
   const findings: Finding[] = [nodeVersion(), dataDirectory(settings.data.value), ...(await runningApp(settings))];
+  const { linkTls, linkHost } = settings;
+  if (linkTls.value !== undefined) findings.push(certificates(linkTls.value, linkHost.value));
   if (settings.files.value.length > 0) {
     try {
       for (const service of await inspectFiles(settings.files.value, settings.services)) {
@@ -105,6 +112,34 @@ function nodeVersion(): Finding {
     ok: Number(process.versions.node.split('.')[0]) >= 24,
     says: `${process.versions.node} (24 or newer is needed)`,
   };
+}
+
+/** How long before its end a certificate that nobody renewed is worth a look. */
+const renewalMs = 7 * 86_400_000;
+
+function certificates(directory: string, linkHost: string): Finding {
+  const check = 'link TLS';
+  try {
+    const files = readTlsFiles(directory);
+    const { certificate } = files;
+    const problem = tlsProblem(files, systemClock.now());
+    if (problem) return { check, ok: false, says: `${directory}: ${problem}` };
+    if (!isFor(certificate, linkHost)) {
+      const names = certificate.subjectAltName ?? 'nothing';
+      return { check, ok: false, says: `${directory}: the certificate is not for ${linkHost}, but for ${names}` };
+    }
+    const until = certificate.validToDate;
+    const says = `${directory}: ${certificate.subjectAltName}, until ${until.toISOString()}`;
+    if (until.getTime() - systemClock.now() < renewalMs)
+      return { check, ok: false, says: `${says}; renew it (no restart is needed)` };
+    return { check, ok: true, says };
+  } catch (failure) {
+    return { check, ok: false, says: TandemError.from(failure).message };
+  }
+}
+
+function isFor(certificate: X509Certificate, host: string): boolean {
+  return (isIP(host) ? certificate.checkIP(host) : certificate.checkHost(host)) !== undefined;
 }
 
 function dataDirectory(directory: string): Finding {

@@ -30,6 +30,7 @@ export function processSpecs(options: SpecOptions): ProcessSpec[] {
     dataDirectory: data.path,
     sessionSecret: settings.secret ?? data.secret,
     linkHost: settings.linkHost.value,
+    linkTls: settings.linkTls.value,
   };
   const count = (name: string, fallback: number): number => {
     const given = settings.scale.value[name];

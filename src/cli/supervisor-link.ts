@@ -2,7 +2,7 @@
  * The supervisor as a member of the app: it hears the heartbeats, so that it learns what a parent cannot see (a stuck
  * loop, a paused process), and can call and publish for commands from another terminal.
  */
-import type { Host } from '../app/host.ts';
+import { type Host, linkAddress } from '../app/host.ts';
 import { linkDialer } from '../communication/link-dialer.ts';
 import { type Clock, every, type Timer } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
@@ -40,7 +40,7 @@ export async function openSupervisorLink(options: SupervisorLinkOptions): Promis
   const id = `supervisor-1-${random.id().slice(0, 6)}`;
   const dialer = linkDialer({ transports, clock, random, logger, meter });
   const engine = holding(await reachEngine({ dialer, address, name: id, clock, random, logger }), clock);
-  const link = await openAppLink({ id, host, engine, listen: `tcp://${linkHost}:0` });
+  const link = await openAppLink({ id, host, engine, listen: linkAddress(linkHost, host.linkTls) });
   const watching = watch({ ...options, clock, registry: link.registry, log: engine.log });
   return {
     ...link,

@@ -81,6 +81,11 @@ export const command: Command = {
       value: '[HOST:]PORT',
       help: 'Where names of the app are answered by DNS (default: any free port of --link-host)',
     },
+    'link-tls': {
+      type: 'string',
+      value: 'DIR',
+      help: 'Directory with ca.crt, tls.crt, tls.key: processes speak mutual TLS with each other (default: no TLS)',
+    },
     claim: { type: 'boolean', help: 'On a cluster: this app is the one whose data is there, with another secret' },
     json: jsonLines,
   },
@@ -131,6 +136,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
     write: recordWriter(records.open('supervisor-1-0')),
     zone: settings.zone.value,
     weight: settings.weight.value,
+    linkTls: settings.linkTls.value,
   });
   let link: SupervisorLink | undefined;
   const supervisor = new Supervisor({
@@ -185,7 +191,7 @@ async function run({ invocation, settings, data, former, beganMs }: UpOptions): 
   try {
     server = await openControl(control, {
       $ps: () => ({ processes: supervisor.list(), facts: { ...doors, control, files } }),
-      $engine: () => cluster ?? engine()?.info.address ?? '',
+      $engine: () => ({ address: cluster ?? engine()?.info.address ?? '', linkTls: settings.linkTls.value ?? null }),
       $story: () => supervisor.story,
       $scale: async ({ name, count }) => {
         await supervisor.scale(name, count);

@@ -9,11 +9,17 @@ import { depthMax } from './encode.ts';
 /** Property names seen, by a hash of their bytes: names repeat, and a cached one is an interned string. */
 const names: { text: string; bytes: Uint8Array }[] = new Array(1024);
 const nameBytesMax = 31;
+/** Of one frame. A byte may be an empty map, which takes 56 of them: without a bound a frame could fill the heap. */
+const containersMax = 1_048_576;
+/** What an array or a map takes beside its content, about. */
+export const containerBytes = 64;
 
 export class Reader {
   bytes: Buffer;
   at: number;
   end: number;
+  /** Arrays and maps read since `reset`: each takes more memory than its bytes. */
+  containers = 0;
   #depth = 0;
 
   constructor(bytes: Buffer, start: number, end: number) {
@@ -27,6 +33,7 @@ export class Reader {
     this.bytes = bytes;
     this.at = start;
     this.end = end;
+    this.containers = 0;
     this.#depth = 0;
   }
 
@@ -141,6 +148,7 @@ export class Reader {
     // Each item takes a byte at least.
     if (count > this.end - this.at) throw malformed('it counts more items than it has bytes');
     if (++this.#depth > depthMax) throw malformed(`it is nested deeper than ${depthMax}`);
+    if (++this.containers > containersMax) throw malformed(`it has more than ${containersMax} arrays and maps`);
   }
 
   #array(count: number): unknown[] {

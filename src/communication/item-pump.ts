@@ -26,13 +26,15 @@ export class ItemPump {
   /** True when the source came to its end, false when `stop` came first. @throws what the source throws. */
   async run(): Promise<boolean> {
     while (!this.#stopped) {
+      // Before the source makes an item: of many streams none may add to a connection that is full.
+      await this.#sink.room();
+      if (this.#stopped) return false;
       const { done, value } = await this.#iterator.next();
       if (this.#stopped) return false;
       if (done) return true;
       try {
         this.#creditBytes -= this.#sink.send(value);
         if (this.#creditBytes <= 0) await new Promise<void>(resolve => this.#sleep(resolve));
-        if (!this.#stopped) await this.#sink.room();
       } catch (error) {
         this.stop();
         throw error;

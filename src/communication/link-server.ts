@@ -4,6 +4,7 @@
  */
 import type { Answerer } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
+import { limits } from '../core/limits.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Meter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
@@ -34,6 +35,7 @@ export async function openLinkServer(options: LinkServerOptions): Promise<LinkSe
   const sessions = new Set<LinkSession>();
   let allGone = (): void => {};
   const opened = meter.counter('tandem.link.server.connections.opened');
+  const refused = meter.counter('tandem.link.server.connections.refused');
   meter.observe('tandem.link.server.connections', () => sessions.size);
   meter.observe('tandem.link.server.calls', () => {
     let running = 0;
@@ -42,6 +44,12 @@ export async function openLinkServer(options: LinkServerOptions): Promise<LinkSe
   });
 
   const listener = await transportFor(options.transports, address).listen(address, connection => {
+    if (sessions.size >= limits.connectionsMax) {
+      refused.add(1);
+      logger.debug('a link was refused: there are too many', { peer: connection.peer, connections: sessions.size });
+      connection.destroy();
+      return;
+    }
     opened.add(1);
     const session = new LinkSession(connection, answer, clock, {
       idle: () => {},

@@ -8,7 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { TandemError, toErrorForm } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
 import { DeadlineSweep } from './deadline-sweep.ts';
-import type { Reader } from './decode.ts';
+import { containerBytes, type Reader } from './decode.ts';
 import { encode } from './encode.ts';
 import { callFlag, frameType, methodsMax, methodUnnumbered, noDeadline, replyFlag, slotMask } from './frame.ts';
 import { readHello, writeHello } from './hello.ts';
@@ -20,6 +20,8 @@ import { Wire } from './wire.ts';
 const priorities: readonly Priority[] = ['default', 'critical', 'optional', 'default'];
 const helloTimeoutMs = 3000;
 const methodBytesMax = 256;
+/** How much of a bound calls of a priority may fill. */
+const priorityShare: Readonly<Record<Priority, number>> = { optional: 0.7, default: 0.9, critical: 1 };
 
 class IncomingCall implements Incoming {
   readonly id: number;
@@ -30,6 +32,8 @@ class IncomingCall implements Incoming {
   readonly priority: Priority;
   readonly peer: string;
   readonly isStream: boolean;
+  /** Memory of its body, about. */
+  readonly bytes: number;
   /** The caller no longer waits: what the handler gives is dropped. */
   isGone = false;
   queue: ItemQueue | undefined;
@@ -37,7 +41,16 @@ class IncomingCall implements Incoming {
   #abort: AbortController | undefined;
   #reason: TandemError | undefined;
 
-  constructor(id: number, method: string, body: unknown, meta: unknown, deadline: number, flags: number, peer: string) {
+  constructor(
+    id: number,
+    method: string,
+    body: unknown,
+    meta: unknown,
+    deadline: number,
+    flags: number,
+    peer: string,
+    bytes: number,
+  ) {
     this.id = id;
     this.method = method;
     this.body = body;
@@ -46,6 +59,7 @@ class IncomingCall implements Incoming {
     this.priority = priorities[flags & callFlag.priority]!;
     this.peer = peer;
     this.isStream = (flags & callFlag.stream) !== 0;
+    this.bytes = bytes;
   }
 
   get items(): AsyncIterable<unknown> | undefined {
@@ -87,6 +101,7 @@ export class LinkSession {
   readonly #methods: string[] = [];
   readonly #helloTimer: { cancel(): void };
   #running = 0;
+  #callBytes = 0;
   #greeted = false;
   #draining = false;
 
@@ -171,6 +186,7 @@ export class LinkSession {
   }
 
   #call(id: number, reader: Reader): void {
+    const start = reader.at;
     const flags = reader.byte();
     const number = reader.uint16();
     const leftMs = reader.uint32();
@@ -184,19 +200,21 @@ export class LinkSession {
       this.#fail(id, error);
       return;
     }
-    const refusal = this.#refusal();
+    const bytes = reader.end - start + reader.containers * containerBytes;
+    const refusal = this.#refusal(priorities[flags & callFlag.priority]!, bytes);
     if (refusal) {
       this.#fail(id, refusal);
       return;
     }
     const deadline = leftMs === noDeadline ? Infinity : this.#clock.monotonic() + leftMs;
-    const call = new IncomingCall(id, method, body, meta, deadline, flags, this.peer);
+    const call = new IncomingCall(id, method, body, meta, deadline, flags, this.peer, bytes);
     if (flags & callFlag.items) call.queue = this.#queue(call);
     const slot = id & slotMask;
     // A slot that is used again: its caller has given the former call up (its deadline passed there first).
     this.#calls[slot]?.leave(new TandemError('CANCELED', 'the caller gave up'));
     this.#calls[slot] = call;
     this.#running++;
+    this.#callBytes += bytes;
     this.#run(call);
   }
 
@@ -217,11 +235,15 @@ export class LinkSession {
     return method;
   }
 
-  #refusal(): TandemError | undefined {
+  /** Bounds hold for `critical` calls; others are turned away earlier, so that there is room for these. */
+  #refusal(priority: Priority, bytes: number): TandemError | undefined {
     if (this.#draining) return new TandemError('CLOSED', 'this process is stopping and takes no new calls');
-    if (this.#running >= limits.callsPerConnectionMax || this.#wire.queuedBytes > limits.connectionBufferBytesMax) {
-      return new TandemError('OVERLOADED', 'too many calls run on this connection', { details: { retryAfterMs: 50 } });
-    }
+    const share = priorityShare[priority];
+    if (this.#running >= limits.callsPerConnectionMax * share) return overloaded('too many calls run');
+    if (this.#callBytes + bytes > limits.callBytesPerConnectionMax * share)
+      return overloaded('the calls that run take too much memory');
+    if (this.#wire.queuedBytes > limits.connectionBufferBytesMax * share)
+      return overloaded('too many bytes of answers wait to be read');
     return undefined;
   }
 
@@ -268,6 +290,10 @@ export class LinkSession {
     }
     if (!call.isGone) {
       const wire = this.#wire;
+      if (wire.queuedBytes > limits.connectionBufferBytesMax) {
+        this.#failed(call, overloaded('it was answered, but too many bytes of answers wait to be read', 'unknown'));
+        return;
+      }
       wire.begin(frameType.reply, call.id);
       try {
         const { slab } = wire;
@@ -327,6 +353,7 @@ export class LinkSession {
     // What the caller still sends of its items has no reader.
     call.queue?.end();
     this.#running--;
+    this.#callBytes -= call.bytes;
     if (this.#draining && this.#running === 0) this.#finish();
   }
 
@@ -363,4 +390,8 @@ export class LinkSession {
     this.#calls.length = 0;
     this.#events.end(error);
   }
+}
+
+function overloaded(why: string, outcome: 'not-done' | 'unknown' = 'not-done'): TandemError {
+  return new TandemError('OVERLOADED', `${why} on this connection`, { details: { retryAfterMs: 50 }, outcome });
 }

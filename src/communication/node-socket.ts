@@ -12,17 +12,23 @@ export class NodeSocket implements Connection {
   onClose: (error?: Error) => void = ignore;
   readonly #socket: Socket;
   #error: Error | undefined;
+  /** Bytes came: it was more than an attempt. */
+  #heard = false;
 
-  constructor(socket: Socket, peer: string) {
+  /** @param explain What an end is told as, where the socket's own error says too little. */
+  constructor(socket: Socket, peer: string, explain?: (error: Error | undefined) => Error | undefined) {
     this.peer = peer;
     this.#socket = socket;
     socket.setNoDelay(true);
-    socket.on('data', bytes => this.onData(bytes as Buffer));
+    socket.on('data', bytes => {
+      this.#heard = true;
+      this.onData(bytes as Buffer);
+    });
     socket.on('drain', () => this.onDrain());
     socket.on('error', error => {
       this.#error = error;
     });
-    socket.on('close', () => this.onClose(this.#error));
+    socket.on('close', () => this.onClose(explain && !this.#heard ? explain(this.#error) : this.#error));
   }
 
   write(bytes: Uint8Array): boolean {

@@ -23,7 +23,8 @@ export class Slab {
   constructor(frameBytesMax: number, slabBytes = 65_536) {
     this.#frameBytesMax = frameBytesMax;
     this.#slabBytes = slabBytes;
-    this.bytes = Buffer.allocUnsafeSlow(slabBytes);
+    // Enough for a hello: a stranger who never gets further costs little.
+    this.bytes = Buffer.allocUnsafeSlow(Math.min(slabBytes, 64));
   }
 
   /** Bytes of complete frames that nobody took yet (while a frame is open: its bytes too). */

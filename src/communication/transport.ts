@@ -35,7 +35,7 @@ export interface Listener {
 }
 
 export interface Transport {
-  /** Without `://`: `tcp`, `unix`, `memory`. */
+  /** Without `://`: `tcp`, `tls`, `unix`, `memory`. */
   readonly scheme: string;
   /** @throws CONFIG when the address is taken or not valid. */
   listen(address: string, accept: (connection: Connection) => void): Promise<Listener>;
@@ -59,7 +59,7 @@ export function schemeOf(address: string): string {
   if (end <= 0)
     throw new TandemError(
       'CONFIG',
-      `'${address}' is not an address; write tcp://host:port, unix:///path or memory://name`,
+      `'${address}' is not an address; write tcp://host:port, tls://host:port, unix:///path or memory://name`,
     );
   return address.slice(0, end);
 }
@@ -69,8 +69,10 @@ export function transportFor(transports: readonly Transport[], address: string):
   const scheme = schemeOf(address);
   const found = transports.find(transport => transport.scheme === scheme);
   if (found) return found;
+  const hint =
+    scheme === 'tls' ? '; its app runs with --link-tls: set TANDEM_LINK_TLS to the directory of certificates' : '';
   throw new TandemError(
     'CONFIG',
-    `no transport for '${address}'; there are ${transports.map(t => t.scheme).join(', ')}`,
+    `no transport for '${address}'; there are ${transports.map(t => t.scheme).join(', ')}${hint}`,
   );
 }

@@ -25,6 +25,8 @@ export interface TandemConfig {
   readonly linkHost?: string;
   /** Where the names of the app are answered by DNS: `[HOST:]PORT`. Default: any free port of `linkHost`. */
   readonly dns?: string;
+  /** Directory with `ca.crt`, `tls.crt` and `tls.key`: the app's processes then speak mutual TLS with each other. */
+  readonly linkTls?: string;
   /** Values of the services' own `config`, by service. */
   readonly services?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }

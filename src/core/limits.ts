@@ -22,8 +22,12 @@ export const limits = {
   callsPerConnectionMax: 16_384,
   /** Transactions that wait for one partition; beyond it OVERLOADED. */
   transactionsQueuedMax: 4096,
-  /** Bytes that may wait to be written to one connection before new calls are refused. */
+  /** Bytes that may wait to be written to one connection: beyond it new calls, and answers over there, are OVERLOADED. */
   connectionBufferBytesMax: 16_777_216,
+  /** Memory that the bodies of calls under way at one connection may take, as reckoned from their bytes and nesting; beyond it OVERLOADED. */
+  callBytesPerConnectionMax: 67_108_864,
+  /** Connections that one process takes; more are closed at once. */
+  connectionsMax: 8192,
   /** Deadline of a call that names none. Long enough for a slow dependency, short enough that a user still waits. */
   callTimeoutMs: 5000,
   /** Deadline of one append or barrier at the engine. */

@@ -1,7 +1,9 @@
 /**
  * So many calls of one kind at once and no more, the rest in a short queue: one slow method cannot take the whole
  * instance with it, as the bulkheads of a ship hold the water. Full means OVERLOADED at once, with a hint when to come again.
+ * Of those that wait the most important goes first, and pushes the least important out when there is no room to wait.
  */
+import type { Priority } from '../core/channel.ts';
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 
@@ -17,45 +19,86 @@ export interface BulkheadOptions {
 
 export interface Bulkhead {
   /** Runs `work` when there is room. @throws OVERLOADED when the queue is full, or the deadline comes while it waits (not-done). */
-  run<T>(work: () => Promise<T>, deadline: number): Promise<T>;
+  run<T>(work: () => Promise<T>, deadline: number, priority?: Priority): Promise<T>;
   readonly running: number;
   readonly queued: number;
 }
 
+interface Waiter {
+  enter(): void;
+  refuse(error: TandemError): void;
+}
+
+/** Most important first. */
+const order = ['critical', 'default', 'optional'] as const;
+
 export function openBulkhead(options: BulkheadOptions): Bulkhead {
   const { clock, concurrencyMax, queuedMax = concurrencyMax * 2, what = 'this method' } = options;
-  const waiting = new Set<() => void>();
+  const waiting: Readonly<Record<Priority, Set<Waiter>>> = {
+    critical: new Set(),
+    default: new Set(),
+    optional: new Set(),
+  };
   let running = 0;
+  let queued = 0;
 
   const overloaded = (reason: string): TandemError =>
     new TandemError('OVERLOADED', `${what} ${reason}`, { details: { retryAfterMs: 100 } });
-  const room = (deadline: number): Promise<void> =>
+  const full = (): TandemError => overloaded(`has ${running} calls running and ${queued} waiting`);
+  /** The newest of the least important that waits, if it is less important than `priority`. */
+  const lesser = (priority: Priority): Waiter | undefined => {
+    for (const each of order.toReversed()) {
+      if (each === priority) return undefined;
+      const last = [...waiting[each]].at(-1);
+      if (last) return last;
+    }
+    return undefined;
+  };
+  const room = (deadline: number, priority: Priority): Promise<void> =>
     new Promise((resolve, reject) => {
-      const enter = (): void => {
+      const left = (): void => {
         timer.cancel();
-        running++;
-        resolve();
+        queued--;
+        waiting[priority].delete(waiter);
       };
-      const timer = clock.after(deadline - clock.monotonic(), () => {
-        waiting.delete(enter);
-        reject(overloaded('had no room before the deadline'));
-      });
-      waiting.add(enter);
+      const waiter: Waiter = {
+        enter() {
+          left();
+          running++;
+          resolve();
+        },
+        refuse(error) {
+          left();
+          reject(error);
+        },
+      };
+      const timer = clock.after(deadline - clock.monotonic(), () =>
+        waiter.refuse(overloaded('had no room before the deadline')),
+      );
+      queued++;
+      waiting[priority].add(waiter);
     });
   const leave = (): void => {
     running--;
-    for (const enter of waiting) {
-      waiting.delete(enter);
-      enter();
+    for (const priority of order) {
+      const [first] = waiting[priority];
+      if (!first) continue;
+      first.enter();
       return;
     }
   };
 
   return {
-    async run(work, deadline) {
-      if (running < concurrencyMax && waiting.size === 0) running++;
-      else if (waiting.size >= queuedMax) throw overloaded(`has ${running} calls running and ${waiting.size} waiting`);
-      else await room(deadline);
+    async run(work, deadline, priority = 'default') {
+      if (running < concurrencyMax && queued === 0) running++;
+      else {
+        if (queued >= queuedMax) {
+          const pushed = lesser(priority);
+          if (!pushed) throw full();
+          pushed.refuse(full());
+        }
+        await room(deadline, priority);
+      }
       try {
         return await work();
       } finally {
@@ -66,7 +109,7 @@ export function openBulkhead(options: BulkheadOptions): Bulkhead {
       return running;
     },
     get queued() {
-      return waiting.size;
+      return queued;
     },
   };
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Priority } from '../core/channel.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
 import { openBulkhead } from './bulkhead.ts';
@@ -65,6 +66,31 @@ test('a bulkhead refuses what its queue cannot hold, and a place is used again a
   first.reject(new Error('no'));
   await assert.rejects(one, /no/);
   assert.equal(await two, 'two');
+  assert.deepEqual([bulkhead.running, bulkhead.queued], [0, 0]);
+});
+
+test('of those that wait in a bulkhead critical goes first, and pushes the least important out when it is full', async () => {
+  const clock = virtualClock();
+  const bulkhead = openBulkhead({ clock, concurrencyMax: 1, queuedMax: 3 });
+  const deadline = clock.monotonic() + 1000;
+  const first = Promise.withResolvers<void>();
+  void bulkhead.run(() => first.promise, deadline);
+  const told: string[] = [];
+  const wait = (name: string, priority: Priority): Promise<unknown> =>
+    bulkhead
+      .run(async () => told.push(name), deadline, priority)
+      .catch((error: TandemError) => told.push(`${name} ${error.code} ${error.outcome}`));
+  const all = [wait('optional 1', 'optional'), wait('optional 2', 'optional'), wait('default', 'default')];
+  all.push(wait('critical', 'critical'), wait('optional 3', 'optional'));
+  first.resolve();
+  await Promise.all(all);
+  assert.deepEqual(told, [
+    'optional 3 OVERLOADED not-done',
+    'optional 2 OVERLOADED not-done',
+    'critical',
+    'default',
+    'optional 1',
+  ]);
   assert.deepEqual([bulkhead.running, bulkhead.queued], [0, 0]);
 });
 

@@ -5,6 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { linkDialer } from '../communication/link-dialer.ts';
 import { tcpTransport } from '../communication/tcp.ts';
+import { tlsTransport } from '../communication/tls.ts';
 import { unixTransport } from '../communication/unix.ts';
 import { systemClock as clock, every } from '../core/clock.ts';
 import { limits } from '../core/limits.ts';
@@ -22,7 +23,10 @@ const data = workerData as BeatWorkerData;
 const { identity } = data;
 const memory = beatMemory(data.memory);
 const measure = openSelfMeasure(clock);
-const dialer = linkDialer({ transports: [tcpTransport(), unixTransport()], clock, random, logger, meter });
+const transports = [tcpTransport(), unixTransport()];
+// What its certificates lack is in the records of the main thread.
+if (data.linkTls !== undefined) transports.push(tlsTransport({ directory: data.linkTls, clock, logger }));
+const dialer = linkDialer({ transports, clock, random, logger, meter });
 const name = `${identity.id} beats`;
 const engine = await reachEngine({ dialer, address: data.engineAddress, name, clock, random, logger });
 const subject = beatSubject(identity.id);

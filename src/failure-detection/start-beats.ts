@@ -13,6 +13,8 @@ import type { BeatIdentity, BeatOptions, BeatReading, BeatSender } from './beat-
 export interface StartBeatsOptions extends BeatOptions {
   /** Of the engine: `tcp://127.0.0.1:4711`. */
   readonly engineAddress: string;
+  /** Directory of certificates, when the engine is reached over TLS. */
+  readonly linkTls?: string | undefined;
   readonly logger: Logger;
 }
 
@@ -28,6 +30,7 @@ export type ToBeatWorker =
   | { readonly kind: 'close' };
 export interface BeatWorkerData {
   readonly engineAddress: string;
+  readonly linkTls: string | undefined;
   readonly identity: BeatIdentity;
   readonly startedAt: number;
   readonly memory: SharedArrayBuffer;
@@ -41,10 +44,10 @@ const tickMs = limits.beatIntervalMs / 2.5;
 const farewellWaitMs = 500;
 
 export function startBeats(options: StartBeatsOptions): BeatSender {
-  const { clock, logger, identity, engineAddress, read } = options;
+  const { clock, logger, identity, engineAddress, linkTls, read } = options;
   const memory = beatMemory();
   const url = new URL(import.meta.url.endsWith('.ts') ? './beat-worker.ts' : './beat-worker.js', import.meta.url);
-  const data: BeatWorkerData = { engineAddress, identity, startedAt: clock.now(), memory: memory.buffer };
+  const data: BeatWorkerData = { engineAddress, linkTls, identity, startedAt: clock.now(), memory: memory.buffer };
   const worker = new Worker(url, {
     workerData: data,
     name: 'beats',

@@ -19,7 +19,7 @@ test('an address that says something unknown or impossible is refused by name, w
 
 test('an address names servers, credentials and what to ask where', () => {
   assert.deepEqual(
-    parseNatsAddress('tls://shop:s%2Fe@a:4222,b:4223/?app=shop&monitor=http://a:8222,http://b:8222&replicas=3'),
+    parseNatsAddress('nats+tls://shop:s%2Fe@a:4222,b:4223/?app=shop&monitor=http://a:8222,http://b:8222&replicas=3'),
     {
       servers: ['a:4222', 'b:4223'],
       user: 'shop',
@@ -33,5 +33,5 @@ test('an address names servers, credentials and what to ask where', () => {
     },
   );
   assert.equal(hidden('nats://shop:secret@a:4222'), 'nats://…@a:4222');
-  assert.deepEqual(['nats://a', 'tls://a', 'tcp://a'].map(isNatsAddress), [true, true, false]);
+  assert.deepEqual(['nats://a', 'nats+tls://a', 'tls://a', 'tcp://a'].map(isNatsAddress), [true, true, false, false]);
 });

@@ -1,6 +1,7 @@
 /**
  * Where a NATS cluster is, as one line that can be handed to every process:
  * `nats://user:password@a:4222,b:4222,c:4222?app=shop&monitor=http://a:8222,http://b:8222&replicas=3`.
+ * `nats+tls://` where its servers speak TLS; `tls://` alone is the link's own.
  */
 import { TandemError } from '../core/errors.ts';
 
@@ -22,14 +23,14 @@ export interface NatsAddress {
 }
 
 export function isNatsAddress(address: string): boolean {
-  return address.startsWith('nats://') || address.startsWith('tls://');
+  return address.startsWith('nats://') || address.startsWith('nats+tls://');
 }
 
 const known = ['app', 'creds', 'monitor', 'replicas', 'sync'];
 
 /** @throws CONFIG, naming what is wrong. */
 export function parseNatsAddress(address: string): NatsAddress {
-  const match = /^(nats|tls):\/\/(?:([^:@/]+)(?::([^@/]*))?@)?([^/?]+)\/?(?:\?(.*))?$/.exec(address);
+  const match = /^(nats|nats\+tls):\/\/(?:([^:@/]+)(?::([^@/]*))?@)?([^/?]+)\/?(?:\?(.*))?$/.exec(address);
   if (!match) throw wrong(address, 'write nats://host:4222, with more servers after commas');
   const [, scheme, user, password, hosts, query = ''] = match;
   const parameters = new URLSearchParams(query);
@@ -46,7 +47,7 @@ export function parseNatsAddress(address: string): NatsAddress {
     user: user && decodeURIComponent(user),
     password: password && decodeURIComponent(password),
     creds: parameters.get('creds') ?? undefined,
-    tls: scheme === 'tls',
+    tls: scheme === 'nats+tls',
     app,
     replicas,
     monitors: parameters.get('monitor')?.split(',') ?? [],
