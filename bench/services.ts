@@ -67,6 +67,35 @@ const workService = work.implement({
   },
 });
 
+/** A small answer at once: what is measured is the way to it. */
+export const hello = contract('hello', {
+  greet: {
+    http: 'GET /hello/:sku',
+    input: z.object({ sku: z.string() }),
+    output: z.object({
+      sku: z.string(),
+      quantity: z.number(),
+      note: z.string(),
+      tags: z.array(z.string()),
+      price: z.number(),
+      left: z.boolean(),
+    }),
+  },
+});
+
+const helloService = hello.implement({
+  methods: {
+    greet: ({ sku }) => ({
+      sku,
+      quantity: 3,
+      note: 'leave it at the door',
+      tags: ['a', 'b'],
+      price: 12.5,
+      left: true,
+    }),
+  },
+});
+
 export const sent = topic('bench.sent', z.object({ id: z.string(), at: z.number(), text: z.string() }), { key: 'id' });
 
 /** What the receiver's process has seen since it was last asked; a bench runs one. */
@@ -98,4 +127,5 @@ export default [
   store('large', 1),
   receiverService,
   workService,
+  helloService,
 ];

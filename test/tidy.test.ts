@@ -14,7 +14,7 @@ const root = path.dirname(import.meta.dirname);
 const floors: readonly (readonly string[])[] = [
   ['cli', 'dashboard'],
   ['app'],
-  ['gateway', 'recovery', 'backup'],
+  ['gateway', 'upstreams', 'recovery', 'backup'],
   ['events'],
   ['state'],
   ['replication'],

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { memoryTransport } from '../communication/memory.ts';
+import type { UpstreamForm } from '../contract/upstream.ts';
 import { Closers } from '../core/lifecycle.ts';
 import { openEmbeddedEngine } from '../log/embedded-engine.ts';
 import type { Engine } from '../log/engine.ts';
@@ -24,6 +25,7 @@ export interface DevAppOptions {
   readonly host: Host;
   /** `services` of the config file. */
   readonly config: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly upstreams?: readonly UpstreamForm[];
   readonly dashboard?: boolean;
   /** Signs session tokens; the same for the same data, so that tokens survive a restart. */
   readonly secret: string;
@@ -84,6 +86,7 @@ export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
         port,
         reusePort: false,
         services,
+        upstreams: options.upstreams ?? [],
         secret,
       }),
       ...found.map(openService),

@@ -1,6 +1,9 @@
 /** The gateway process: a peer with an HTTP door. It loads no user code; what it may call it reads from the registry. */
+import type { UpstreamForm } from '../contract/upstream.ts';
+import type { Fallback } from '../gateway/fallback.ts';
 import { type Gateway, openGateway } from '../gateway/gateway.ts';
 import type { Engine } from '../log/engine.ts';
+import type { Upstreams } from '../upstreams/upstreams.ts';
 import type { Host } from './host.ts';
 import { openPeer } from './peer.ts';
 
@@ -15,6 +18,8 @@ export interface GatewayProcessOptions {
   readonly reusePort: boolean;
   /** Services of the app, as far as who started it knows. */
   readonly services: readonly string[];
+  /** HTTP servers for the paths that no service has. */
+  readonly upstreams?: readonly UpstreamForm[];
   /** Signs session tokens; the same for all gateways of an app. */
   readonly secret: string;
 }
@@ -30,8 +35,11 @@ export async function openGatewayProcess(options: GatewayProcessOptions): Promis
   const { clock, random, logger, meter, tracer } = host;
   const peer = await openPeer({ id, role: 'gateway', host, engine, engineAddress, listen });
   let gateway: Gateway;
+  let upstreams: Upstreams | undefined;
   try {
     const { registry, caller } = peer;
+    const behind = options.upstreams?.length ? await openBehind(options.upstreams, host) : undefined;
+    upstreams = behind?.upstreams;
     gateway = await openGateway({
       registry,
       caller,
@@ -45,8 +53,10 @@ export async function openGatewayProcess(options: GatewayProcessOptions): Promis
       reusePort,
       services,
       secret,
+      ...(behind && { fallback: behind.fallback }),
     });
   } catch (cause) {
+    upstreams?.close();
     await peer.close(0);
     throw cause;
   }
@@ -57,7 +67,24 @@ export async function openGatewayProcess(options: GatewayProcessOptions): Promis
     close: async graceMs => {
       peer.report({ ready: false, draining: true });
       await gateway.close(graceMs);
+      upstreams?.close();
       await peer.close(graceMs);
     },
   };
+}
+
+/** Loaded only where there are any. */
+async function openBehind(groups: readonly UpstreamForm[], { clock, random, logger, meter, zone }: Host) {
+  const [{ Upstreams }, { passOn }] = await Promise.all([
+    import('../upstreams/upstreams.ts'),
+    import('../upstreams/node-client.ts'),
+  ]);
+  const upstreams = new Upstreams({ groups, clock, random, logger, meter, zone });
+  await upstreams.open();
+  const passing = { trusts: () => false };
+  const fallback: Fallback = {
+    request: (request, response) => passOn(upstreams, request, response, undefined, passing),
+    upgrade: (request, socket, first) => passOn(upstreams, request, socket, first, passing),
+  };
+  return { upstreams, fallback };
 }

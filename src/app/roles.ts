@@ -3,6 +3,7 @@
  * is loaded only where it runs, so that a gateway starts without LMDB and an engine without HTTP.
  */
 import { join } from 'node:path';
+import type { UpstreamForm } from '../contract/upstream.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Engine } from '../log/engine.ts';
 import type { Level } from '../monitoring/logger.ts';
@@ -24,6 +25,8 @@ export interface RoleSettings {
   readonly reusePort?: boolean;
   /** Services of the app, for a gateway. */
   readonly services?: readonly string[];
+  /** HTTP servers behind it, for a gateway. */
+  readonly upstreams?: readonly UpstreamForm[];
   /** Address of this machine that its processes are reached at by those of others. Default: loopback. */
   readonly linkHost?: string;
   readonly dashboardToken?: string;
@@ -88,6 +91,7 @@ async function openRole(
       port: settings.port ?? 0,
       reusePort: settings.reusePort ?? false,
       services: settings.services ?? [],
+      upstreams: settings.upstreams ?? [],
       secret,
     });
     return { info: { url: gateway.url, port: String(gateway.port) }, close: gateway.close };

@@ -17,10 +17,11 @@ import type { Logger } from '../core/logger.ts';
 import type { Meter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
 import { metricNames } from '../monitoring/metric-names.ts';
+import type { Candidate } from './candidate.ts';
 import { Places } from './places.ts';
-import type { Target } from './target.ts';
 
-export interface BalancerOptions {
+export interface BalancerOptions<T extends Candidate> {
+  /** Or the name of a group of upstreams. */
   readonly service: string;
   readonly clock: Clock;
   readonly random: Random;
@@ -31,7 +32,7 @@ export interface BalancerOptions {
   /** What the service says of itself; undefined when nothing. */
   readonly form: () => BalanceForm | undefined;
   /** All instances that are not dead. */
-  readonly targets: () => readonly Target[];
+  readonly targets: () => readonly T[];
 }
 
 const lookEveryMs = 250;
@@ -40,24 +41,24 @@ const doubtMs = 10_000;
 /** When fewer than this share would be left, ejections are not heeded (Envoy's panic threshold): all of them are rarely wrong. */
 const panicShare = 0.5;
 
-export class Balancer {
-  readonly places: Places;
-  readonly #o: BalancerOptions;
-  readonly #ejection = new Ejection<Target>();
-  readonly #shadow: Shadow<Target>;
+export class Balancer<T extends Candidate> {
+  readonly places: Places<T>;
+  readonly #o: BalancerOptions<T>;
+  readonly #ejection = new Ejection<T>();
+  readonly #shadow: Shadow<T>;
   /** Of each set of candidates: those in the caller's zone, and the last lists made of it, so that a picker sees the same array again. */
-  readonly #near = new WeakMap<readonly Target[], { readonly near: readonly Target[]; readonly evenShare: number }>();
-  readonly #lists = new WeakMap<readonly Target[], Map<string, readonly Target[]>>();
+  readonly #near = new WeakMap<readonly T[], { readonly near: readonly T[]; readonly evenShare: number }>();
+  readonly #lists = new WeakMap<readonly T[], Map<string, readonly T[]>>();
   #given: BalanceForm | undefined;
   #form: BalanceForm;
   #switch: Switch;
   #override: Strategy | undefined;
   #strategy: Strategy;
-  #picker: Picker<Target>;
+  #picker: Picker<T>;
   #lookAtMs = 0;
   #doubtsEndMs = 0;
 
-  constructor(options: BalancerOptions) {
+  constructor(options: BalancerOptions<T>) {
     this.#o = options;
     this.places = new Places(options.clock);
     this.#shadow = new Shadow(options.random);
@@ -94,7 +95,7 @@ export class Balancer {
    * @param client Hash of whom the call is for.
    * @returns `full` when all that may have it are at their limit; undefined of nobody.
    */
-  pick(all: readonly Target[], tried: ReadonlySet<Target>, client: number | undefined): Target | 'full' | undefined {
+  pick(all: readonly T[], tried: ReadonlySet<T>, client: number | undefined): T | 'full' | undefined {
     const now = this.#o.clock.monotonic();
     if (now >= this.#lookAtMs) this.#look(now);
     if (all.length < 2 && this.#form.inflightMax === undefined) return all[0];
@@ -111,12 +112,12 @@ export class Balancer {
   }
 
   /** @param latencyMs Undefined where it is not to be compared with others'. */
-  succeeded(target: Target, latencyMs: number | undefined): void {
+  succeeded(target: T, latencyMs: number | undefined): void {
     target.answered(latencyMs, this.#o.clock.monotonic());
     this.#ejection.succeeded(target, latencyMs);
   }
 
-  failed(target: Target, elapsedMs: number): void {
+  failed(target: T, elapsedMs: number): void {
     const now = this.#o.clock.monotonic();
     target.failed(elapsedMs, now);
     this.#doubtsEndMs = now + doubtMs;
@@ -125,11 +126,11 @@ export class Balancer {
   }
 
   /** Whether a new call should rather go elsewhere. */
-  avoid(target: Target): boolean {
+  avoid(target: T): boolean {
     return !target.breaker.wouldAllow() || this.#ejection.isEjected(target, this.#o.clock.monotonic());
   }
 
-  forget(target: Target): void {
+  forget(target: T): void {
     this.#ejection.forget(target);
   }
 
@@ -137,7 +138,7 @@ export class Balancer {
     return now < this.#doubtsEndMs || this.#ejection.isAnyEjected(now);
   }
 
-  #sound(all: readonly Target[], tried: ReadonlySet<Target>, now: number): readonly Target[] {
+  #sound(all: readonly T[], tried: ReadonlySet<T>, now: number): readonly T[] {
     const closed = all.filter(({ breaker }) => breaker.wouldAllow());
     const heeded = closed.filter(target => !this.#ejection.isEjected(target, now));
     const sound = heeded.length >= panicShare * closed.length ? heeded : closed;
@@ -145,13 +146,13 @@ export class Balancer {
     return this.#same(all, 'sound', fresh.length > 0 ? fresh : sound.length > 0 ? sound : all);
   }
 
-  #nearest(all: readonly Target[], sound: readonly Target[]): readonly Target[] {
+  #nearest(all: readonly T[], sound: readonly T[]): readonly T[] {
     const { zone, random } = this.#o;
     if (this.#form.zones === 'any' || zone === undefined) return sound;
     let known = this.#near.get(all);
     if (!known) {
-      const zones = new Set(all.map(({ member }) => member.beat.zone)).size;
-      known = { near: all.filter(({ member }) => member.beat.zone === zone), evenShare: all.length / zones };
+      const zones = new Set(all.map(each => each.zone)).size;
+      known = { near: all.filter(each => each.zone === zone), evenShare: all.length / zones };
       this.#near.set(all, known);
     }
     const { near, evenShare } = known;
@@ -167,7 +168,7 @@ export class Balancer {
     return random.next() < nearShare(well.length, evenShare) ? well : sound;
   }
 
-  #withRoom(all: readonly Target[], pool: readonly Target[], inflightMax: number, name: string): readonly Target[] {
+  #withRoom(all: readonly T[], pool: readonly T[], inflightMax: number, name: string): readonly T[] {
     if (pool.every(({ inflight }) => inflight < inflightMax)) return pool;
     return this.#same(
       all,
@@ -177,7 +178,7 @@ export class Balancer {
   }
 
   /** The list that was made of `all` under this name before, when nothing changed. */
-  #same(all: readonly Target[], name: string, list: readonly Target[]): readonly Target[] {
+  #same(all: readonly T[], name: string, list: readonly T[]): readonly T[] {
     if (list === all || list.length === all.length) return all;
     let lists = this.#lists.get(all);
     if (!lists) {
@@ -201,12 +202,10 @@ export class Balancer {
       this.places.all();
     }
     const all = targets();
-    const meanInflight = all.reduce((sum, { member }) => sum + member.beat.load.inflight, 0) / Math.max(1, all.length);
+    const meanInflight = all.reduce((sum, { load }) => sum + load.inflight, 0) / Math.max(1, all.length);
     for (const target of all) {
-      const { beat, clockAheadMs } = target.member;
-      const ageMs = clock.now() + clockAheadMs - beat.startedAt;
-      target.weight = beat.weight * slowStartShare(ageMs, this.#form.slowStartMs);
-      target.deserved = dynamicWeight(target.deserved, beat.load, meanInflight, target.errorShare);
+      target.weight = target.ownWeight * slowStartShare(target.ageMs(clock.now()), this.#form.slowStartMs);
+      target.deserved = dynamicWeight(target.deserved, target.load, meanInflight, target.errorShare);
       target.dynamicWeight = target.weight * target.deserved;
       target.fade(now);
     }
@@ -214,7 +213,7 @@ export class Balancer {
       this.#form.rules.length === 0
         ? this.#form.strategy
         : this.#switch.look(
-            figuresOf(all.map(({ member, errorShare, latencyMs }) => ({ ...member.beat.load, errorShare, latencyMs }))),
+            figuresOf(all.map(({ load, errorShare, latencyMs }) => ({ ...load, errorShare, latencyMs }))),
             now,
           );
     this.#use(this.#override ?? ruled);
@@ -229,9 +228,9 @@ export class Balancer {
     this.#picker = openPicker(strategy, random);
   }
 
-  #tell(target: Target, reason: string): void {
+  #tell(target: T, reason: string): void {
     const { service, logger, meter } = this.#o;
-    const { id } = target.member.beat;
+    const { id } = target;
     logger.warn('ejected as an outlier', { member: id, reason });
     meter.counter(metricNames.ejected, { service, instance: id, reason }).add(1);
   }

@@ -4,17 +4,17 @@
  */
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
-import type { Target } from './target.ts';
 
-interface Waiter {
+interface Waiter<T> {
   /** Who may have its call. */
-  readonly candidates: readonly Target[];
+  readonly candidates: readonly T[];
   wake(): void;
 }
 
-export class Places {
+/** `T`: whoever has room or not. */
+export class Places<T> {
   readonly #clock: Clock;
-  readonly #waiting = new Set<Waiter>();
+  readonly #waiting = new Set<Waiter<T>>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -30,7 +30,7 @@ export class Places {
    */
   wait(
     service: string,
-    candidates: readonly Target[],
+    candidates: readonly T[],
     queueMax: number,
     deadline: number,
     signal: AbortSignal | undefined,
@@ -49,7 +49,7 @@ export class Places {
         if (error) reject(error);
         else resolve();
       };
-      const waiter: Waiter = { candidates, wake: () => end() };
+      const waiter: Waiter<T> = { candidates, wake: () => end() };
       const onAbort = (): void => end(new TandemError('CANCELED', 'the caller gave up', { outcome: 'not-done' }));
       const timer = this.#clock.after(deadline - this.#clock.monotonic(), () =>
         end(
@@ -63,7 +63,7 @@ export class Places {
   }
 
   /** A call ended there. */
-  next(target: Target): void {
+  next(target: T): void {
     for (const { candidates, wake } of this.#waiting) if (candidates.includes(target)) return void wake();
   }
 

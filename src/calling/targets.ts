@@ -33,7 +33,7 @@ export interface TargetsOptions {
 export class Targets {
   readonly #options: TargetsOptions;
   readonly #byId = new Map<string, Target>();
-  readonly #balancers = new Map<string, Balancer>();
+  readonly #balancers = new Map<string, Balancer<Target>>();
   #closed = false;
 
   constructor(options: TargetsOptions) {
@@ -105,7 +105,7 @@ export class Targets {
   }
 
   /** How calls to this service are spread. */
-  balancer(service: string): Balancer {
+  balancer(service: string): Balancer<Target> {
     let balancer = this.#balancers.get(service);
     if (!balancer) {
       const { registry } = this.#options;
@@ -146,7 +146,7 @@ export class Targets {
     else target.breaker.succeeded();
   }
 
-  #balancerOf({ member }: Target): Balancer {
+  #balancerOf({ member }: Target): Balancer<Target> {
     return this.balancer(member.beat.service ?? member.beat.role);
   }
 

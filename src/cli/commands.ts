@@ -23,6 +23,11 @@ export const commands: readonly Entry[] = [
     summary: 'Run services as processes, with gateways, engine, naming and monitor',
     load: () => import('./up.ts'),
   },
+  {
+    name: 'gateway',
+    summary: 'Balance over any HTTP servers, without an app',
+    load: () => import('./gateway.ts'),
+  },
   { name: 'ps', summary: 'List the processes of a running app', load: () => import('./ps.ts') },
   { name: 'logs', summary: 'Show the records that processes wrote', load: () => import('./logs.ts') },
   { name: 'call', summary: 'Call a method', load: () => import('./call.ts') },

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { TandemConfig } from '../contract/app-config.ts';
+import { type UpstreamForm, upstreamForms } from '../contract/upstream.ts';
 import { TandemError } from '../core/errors.ts';
 import { isNatsAddress, parseNatsAddress } from '../log/nats-address.ts';
 import { type Invocation, text, texts, UsageError } from './command.ts';
@@ -30,6 +31,8 @@ export interface Settings {
   readonly linkHost: Setting<string>;
   /** Signs session tokens; the same on all machines of an app. Undefined: the data directory's. */
   readonly secret: string | undefined;
+  /** HTTP servers behind the gateways, for the paths that no service has. */
+  readonly upstreams: readonly UpstreamForm[];
   /** Values of the services' own config that the file holds. */
   readonly services: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
 }
@@ -48,6 +51,7 @@ const knownKeys = [
   'engine',
   'linkHost',
   'services',
+  'gateway',
 ];
 const levels = ['debug', 'info', 'warn', 'error', 'silent'];
 
@@ -110,6 +114,7 @@ export function resolveSettings(
     engine: pick('engine', ['TANDEM_ENGINE'], 'engine', 'embedded', engineOf(environment)),
     linkHost: pick('link-host', ['TANDEM_LINK_HOST'], 'linkHost', '127.0.0.1', String),
     secret: environment.TANDEM_SECRET || undefined,
+    upstreams: upstreamForms(file?.gateway?.upstreams),
     services: file?.services ?? {},
   };
 }

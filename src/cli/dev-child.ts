@@ -1,6 +1,8 @@
 /** What `tandem dev` runs in its child: the app of app/dev.ts with this terminal's records, and its control link. Ends when its parent does. */
+
 import { type DevApp, openDevApp } from '../app/dev.ts';
 import { systemHost } from '../app/host.ts';
+import type { UpstreamForm } from '../contract/upstream.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Level } from '../monitoring/logger.ts';
 import { openAppLink } from './app-link.ts';
@@ -18,6 +20,7 @@ export interface DevSettings {
   readonly logFormat: 'json' | 'pretty';
   readonly color: boolean;
   readonly services: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly upstreams: readonly UpstreamForm[];
   /** How often the app was started before. */
   readonly restarts: number;
 }
@@ -37,6 +40,7 @@ export async function runDev(
     logFormat,
     color,
     services,
+    upstreams,
   } = settings;
   const host = systemHost({
     id: 'dev',
@@ -45,7 +49,17 @@ export async function runDev(
     format: logFormat,
     color,
   });
-  const app = await openDevApp({ files, dataDirectory, secret, httpHost, port, dashboardPort, host, config: services });
+  const app = await openDevApp({
+    files,
+    dataDirectory,
+    secret,
+    httpHost,
+    port,
+    dashboardPort,
+    host,
+    config: services,
+    upstreams,
+  });
   const { loadFiles } = await import('../app/load.ts');
   const found = await loadFiles(files);
   const described = found.map(({ service }) => ({

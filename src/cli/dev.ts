@@ -80,6 +80,7 @@ async function dev(invocation: Invocation): Promise<number> {
     logFormat: json ? 'json' : 'pretty',
     color: terminal.color,
     services: settings.services,
+    upstreams: settings.upstreams,
   };
 
   const ended = Promise.withResolvers<number>();

@@ -42,7 +42,7 @@ async function doctor(invocation: Invocation): Promise<number> {
   const { terminal, flags } = invocation;
   const settings = resolveSettings(invocation, await loadConfigFile(process.cwd()));
   const values: (readonly [string, unknown, string])[] = Object.entries(settings)
-    .filter(([name]) => name !== 'services' && name !== 'secret')
+    .filter(([name]) => name !== 'services' && name !== 'secret' && name !== 'upstreams')
     .map(([name, setting]) => {
       const { value, source } = setting as { value: unknown; source: string };
       return [name, name === 'engine' ? hidden(String(value)) : value, source];

@@ -18,7 +18,7 @@ export async function main(
     await runRoleProcess(args[0] ?? '');
     return undefined;
   }
-  const terminal = given ?? processTerminal(name === 'up' || name === 'dev');
+  const terminal = given ?? processTerminal(name === 'up' || name === 'dev' || name === 'gateway');
   try {
     return await run(name, args, terminal, environment);
   } catch (thrown) {

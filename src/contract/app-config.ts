@@ -1,3 +1,5 @@
+import type { Upstream } from './upstream.ts';
+
 /** What `tandem.config.ts` may hold. Flags and environment win over it; `tandem doctor` shows which value came from where. */
 export interface TandemConfig {
   /** Service files, when the command names none. */
@@ -6,6 +8,8 @@ export interface TandemConfig {
   readonly host?: string;
   /** Data directory. */
   readonly data?: string;
+  /** What gateways do beside services: HTTP servers that are not the app's own, for the paths that no service has. */
+  readonly gateway?: { readonly upstreams?: readonly Upstream[] };
   /** Gateway processes that share the port. */
   readonly gateways?: number;
   /** Instances by service. */

@@ -15,6 +15,7 @@ import { type Random, timedId } from '../core/random.ts';
 import type { Tracer } from '../core/tracer.ts';
 import type { Admission } from './admission.ts';
 import { type BodyBounds, checkMediaType, hasBody, MediaTypeError, parseJson, readBody } from './body.ts';
+import type { Fallback } from './fallback.ts';
 import * as headers from './headers.ts';
 import type { GatewayCaller, OutgoingCall } from './outgoing.ts';
 import { problemOf, retryAfterSeconds } from './problem.ts';
@@ -40,6 +41,7 @@ export interface ExchangeParts {
   /** While this holds an unknown route may only be one that was not heard of yet; it waits for at most `learnMs`. */
   readonly learning: () => boolean;
   readonly learnMs: number;
+  readonly fallback?: Fallback;
   readonly ready: () => boolean;
   readonly closing: () => boolean;
   /** Aborts when open streams must end. */
@@ -82,10 +84,15 @@ export class Exchanges {
     let target: Target | undefined;
     let entered = false;
     let failure: unknown;
+    let passedOn = false;
     try {
       headers.checkHost(request);
       if (path.startsWith('/-/') && this.#health(verb, path, answer)) return;
       if (this.#parts.learning()) await this.#learn(verb, path);
+      if (this.#parts.fallback && !this.#has(verb, path) && this.#parts.fallback.request(request, response)) {
+        passedOn = true;
+        return;
+      }
       const match = find(table.routes, verb, path, request.method === 'OPTIONS', answer);
       if (!match) return;
       target = match.target;
@@ -106,8 +113,18 @@ export class Exchanges {
       answer.fail(thrown);
     } finally {
       if (entered) admission.leave(answer.bodyBytes);
-      this.#account(verb, target, path, answer, clock.monotonic() - started, failure);
+      if (!passedOn) this.#account(verb, target, path, answer, clock.monotonic() - started, failure);
     }
+  }
+
+  /** Whether a request is one of the gateway's own paths or of a service's. */
+  isOwn(request: IncomingMessage): boolean {
+    const { path } = splitTarget(request.url ?? '/');
+    return path.startsWith('/-/') || this.#has(request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET'), path);
+  }
+
+  #has(verb: string, path: string): boolean {
+    return path.startsWith(callPrefix) || isKnown(this.#parts.table.routes, verb, path);
   }
 
   /** Waits until the route is known, or must be unknown. @throws UNAVAILABLE when it cannot be said in time. */
@@ -391,10 +408,13 @@ class Answer {
     if (type !== undefined) head.push('content-type', type);
     for (const part of extra) head.push(part);
     const empty = status === 204 || status === 304 || body === undefined;
-    if (!empty) head.push('content-length', String(typeof body === 'string' ? Buffer.byteLength(body) : body.length));
+    const bytes = empty ? 0 : typeof body === 'string' ? Buffer.byteLength(body) : body.length;
+    if (!empty) head.push('content-length', String(bytes));
     else if (status !== 204 && status !== 304) head.push('content-length', '0');
     response.writeHead(status, head);
-    response.end(empty ? undefined : body);
+    // As many bytes as characters: plain ASCII, which is written in one piece with the head, and faster, as latin1.
+    if (typeof body === 'string' && !empty) response.end(body, bytes === body.length ? 'latin1' : 'utf8');
+    else response.end(empty ? undefined : body);
     if (!this.#request.complete) this.#discard();
   }
 

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -15,6 +16,7 @@ import type { Registry } from '../naming/registry.ts';
 import { Admission } from './admission.ts';
 import { refuse } from './client-error.ts';
 import { type ExchangeParts, Exchanges } from './exchange.ts';
+import type { Fallback } from './fallback.ts';
 import type { GrpcDoor } from './grpc-door.ts';
 import { acceptHttp2, type Http2Connections } from './http2-connections.ts';
 import type { GatewayCaller } from './outgoing.ts';
@@ -64,6 +66,8 @@ export interface GatewayOptions
   readonly secret: string;
   readonly bodyBytesMax?: number;
   readonly bodiesBytesMax?: number;
+  /** Takes what no service has: the paths of HTTP servers that are not the app's. */
+  readonly fallback?: Fallback;
   /** What `/-/ready` says beside "not closing". Default: some service is known. */
   readonly ready?: () => boolean;
 }
@@ -113,6 +117,9 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     insecureHTTPParser: false,
     requireHostHeader: true,
     noDelay: true,
+    // Else any request that asks for another protocol (curl --http2 does) would no longer be a request.
+    shouldUpgradeCallback: request =>
+      options.fallback !== undefined && isWebSocket(request) && !exchanges.isOwn(request),
   });
   server.maxConnections = options.connectionsMax;
   const handle = (request: IncomingMessage, response: ServerResponse): void => {
@@ -126,7 +133,17 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     });
   };
   server.on('request', handle);
+  const { fallback } = options;
+  if (fallback) {
+    server.on('upgrade', (request: IncomingMessage, socket: Duplex, first: Buffer) => {
+      socket.on('error', () => {});
+      if (closing || !fallback.upgrade(request, socket, first))
+        socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
+    });
+  }
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    // Who the body is for says whether it may come.
+    if (fallback && !exchanges.isOwn(request)) return handle(request, response);
     // A body that is declared too large is refused before it is sent.
     if (!(Number(request.headers['content-length'] ?? 0) > options.bodyBytesMax)) response.writeContinue();
     handle(request, response);
@@ -159,6 +176,10 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
       return closed;
     },
   };
+}
+
+function isWebSocket({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket';
 }
 
 function listen(server: Server, options: { host: string; port: number; reusePort?: boolean }): Promise<void> {

@@ -50,7 +50,11 @@ export function* headerPairs(request: IncomingMessage): Iterable<[string, string
 }
 
 /** Node keeps the first Host and drops others; a proxy before us may have looked at the last. @throws INVALID. */
-export function checkHost({ rawHeaders }: IncomingMessage): void {
+export function checkHost({ rawHeaders, httpVersionMajor, url, headers }: IncomingMessage): void {
+  if (httpVersionMajor < 1) throw new TandemError('INVALID', 'the request names no version of HTTP');
+  const authority = url?.startsWith('/') ? undefined : /^[a-z]+:\/\/([^/?]*)/i.exec(url ?? '')?.[1];
+  if (authority !== undefined && authority.toLowerCase() !== headers.host?.toLowerCase())
+    throw new TandemError('INVALID', 'the target names another host than the Host header');
   let hosts = 0;
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i]!;

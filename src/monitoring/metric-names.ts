@@ -37,6 +37,10 @@ export const metricNames = {
   balanceExpected: 'tandem.balance.expected',
   /** Counter {service, instance, reason}: outliers that were left out for a while. */
   ejected: 'tandem.balance.ejected',
+  /** Counter {status}: bytes at the door of upstreams that were no request, or one too slow or too large. */
+  refused: 'tandem.http.refused',
+  /** Gauge {group}: upstreams that get requests. */
+  upstreamsWell: 'tandem.upstream.well',
 } as const;
 
 export const metricHelp: Readonly<Record<string, string>> = {
@@ -45,6 +49,8 @@ export const metricHelp: Readonly<Record<string, string>> = {
   [metricNames.balanceWaiting]: 'Calls that wait for an instance with room.',
   [metricNames.balanceExpected]: 'How long the instance that each strategy would have picked is expected to take.',
   [metricNames.ejected]: 'Instances that were left out for a while as outliers.',
+  [metricNames.refused]: 'Requests that were refused unread: malformed, too large, too slow.',
+  [metricNames.upstreamsWell]: 'Upstreams of a group that get requests.',
   [metricNames.server]: 'Handling of calls at the instance, failed calls included.',
   [metricNames.serverErrors]: 'Calls that the instance answered with an error.',
   [metricNames.degraded]: 'Answers by a fallback, a cache or a lower level than asked.',
