@@ -3,10 +3,12 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { TandemConfig } from '../contract/app-config.ts';
+import type { GatewayForm } from '../contract/gateway-config.ts';
 import { type UpstreamForm, upstreamForms } from '../contract/upstream.ts';
 import { TandemError } from '../core/errors.ts';
 import { isNatsAddress, parseNatsAddress } from '../log/nats-address.ts';
 import { type Invocation, text, texts, UsageError } from './command.ts';
+import { gatewaySetting } from './gateway-settings.ts';
 
 export interface Setting<T> {
   readonly value: T;
@@ -31,6 +33,8 @@ export interface Settings {
   readonly linkHost: Setting<string>;
   /** Signs session tokens; the same on all machines of an app. Undefined: the data directory's. */
   readonly secret: string | undefined;
+  /** Of the HTTP door. */
+  readonly gateway: Setting<GatewayForm>;
   /** HTTP servers behind the gateways, for the paths that no service has. */
   readonly upstreams: readonly UpstreamForm[];
   /** Values of the services' own config that the file holds. */
@@ -114,6 +118,7 @@ export function resolveSettings(
     engine: pick('engine', ['TANDEM_ENGINE'], 'engine', 'embedded', engineOf(environment)),
     linkHost: pick('link-host', ['TANDEM_LINK_HOST'], 'linkHost', '127.0.0.1', String),
     secret: environment.TANDEM_SECRET || undefined,
+    gateway: gatewaySetting(invocation, file, configFileName),
     upstreams: upstreamForms(file?.gateway?.upstreams),
     services: file?.services ?? {},
   };
