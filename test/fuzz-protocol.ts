@@ -30,6 +30,8 @@ export interface FuzzProtocol {
   readonly samples: readonly Sample[];
   /** Mends a mutant where it would be turned away at once (a length, a checksum), so that some get further. Called for every other case. */
   mend?(bytes: Uint8Array): Uint8Array;
+  /** Where garbage has a size that V8 does not see, and is collected late. Default 96 MiB; what is live may not grow in any case. */
+  readonly rssGrownBytesMax?: number;
   /** Sends one case. Ends within about a second, whatever the server does. */
   attack(doors: Doors, bytes: Uint8Array, random: Random): Promise<Fate>;
   openClient(doors: Doors): Promise<WellBehaved>;

@@ -4,4 +4,5 @@ import type { FuzzProtocol } from './fuzz-protocol.ts';
 export const fuzzProtocols: Readonly<Record<string, () => Promise<{ readonly protocol: FuzzProtocol }>>> = {
   dns: () => import('./fuzz-dns.ts'),
   grpc: () => import('./fuzz-grpc.ts'),
+  http2: () => import('./fuzz-http2.ts'),
 };

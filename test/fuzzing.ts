@@ -111,7 +111,7 @@ export async function fuzz(options: FuzzOptions): Promise<FuzzReport> {
       if (!stopped) before = await server.holding();
       await Promise.all(Array.from({ length: lanes }, lane));
     }
-    if (!stopped) await judgeHolding(server, idle, before, report);
+    if (!stopped) await judgeHolding(server, idle, before, report, protocol.rssGrownBytesMax);
   } catch (cause) {
     if (report.wrong.length === 0) report.wrong.push((cause as Error).message);
   } finally {
@@ -158,6 +158,7 @@ async function judgeHolding(
   idle: Holding,
   before: Holding | undefined,
   report: FuzzReport,
+  rssBytesMax = rssGrownBytesMax,
 ): Promise<void> {
   let after = await server.holding();
   const most = idle.connections + behavingConnectionsMax;
@@ -173,7 +174,7 @@ async function judgeHolding(
   report.rssGrownBytes = after.rssBytes - before.rssBytes;
   if (report.liveGrownBytes > liveGrownBytesMax)
     report.wrong.push(`live memory grew by ${report.liveGrownBytes} bytes`);
-  if (report.rssGrownBytes > rssGrownBytesMax) report.wrong.push(`the process grew by ${report.rssGrownBytes} bytes`);
+  if (report.rssGrownBytes > rssBytesMax) report.wrong.push(`the process grew by ${report.rssGrownBytes} bytes`);
 }
 
 interface Server {

@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { memoryTransport } from '../communication/memory.ts';
+import type { GatewayForm } from '../contract/gateway-config.ts';
 import type { UpstreamForm } from '../contract/upstream.ts';
 import { Closers } from '../core/lifecycle.ts';
 import { openEmbeddedEngine } from '../log/embedded-engine.ts';
@@ -25,6 +26,7 @@ export interface DevAppOptions {
   readonly host: Host;
   /** `services` of the config file. */
   readonly config: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly gateway?: GatewayForm;
   readonly upstreams?: readonly UpstreamForm[];
   readonly dashboard?: boolean;
   /** Signs session tokens; the same for the same data, so that tokens survive a restart. */
@@ -86,6 +88,7 @@ export async function openDevApp(options: DevAppOptions): Promise<DevApp> {
         port,
         reusePort: false,
         services,
+        gateway: options.gateway,
         upstreams: options.upstreams ?? [],
         secret,
       }),

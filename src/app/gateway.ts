@@ -1,5 +1,7 @@
 /** The gateway process: a peer with an HTTP door. It loads no user code; what it may call it reads from the registry. */
+import type { GatewayForm } from '../contract/gateway-config.ts';
 import type { UpstreamForm } from '../contract/upstream.ts';
+import { addressSet } from '../gateway/client-address.ts';
 import type { Fallback } from '../gateway/fallback.ts';
 import { type Gateway, openGateway } from '../gateway/gateway.ts';
 import type { Engine } from '../log/engine.ts';
@@ -21,6 +23,7 @@ export interface GatewayProcessOptions {
   readonly reusePort: boolean;
   /** Services of the app, as far as who started it knows. */
   readonly services: readonly string[];
+  readonly gateway?: GatewayForm | undefined;
   /** HTTP servers for the paths that no service has. */
   readonly upstreams?: readonly UpstreamForm[];
   /** Signs session tokens; the same for all gateways of an app. */
@@ -41,7 +44,9 @@ export async function openGatewayProcess(options: GatewayProcessOptions): Promis
   let upstreams: Upstreams | undefined;
   try {
     const { registry, caller } = peer;
-    const behind = options.upstreams?.length ? await openBehind(options.upstreams, host) : undefined;
+    const behind = options.upstreams?.length
+      ? await openBehind(options.upstreams, host, options.gateway?.trustProxies)
+      : undefined;
     upstreams = behind?.upstreams;
     gateway = await openGateway({
       registry,
@@ -56,6 +61,7 @@ export async function openGatewayProcess(options: GatewayProcessOptions): Promis
       reusePort,
       services,
       secret,
+      ...options.gateway,
       ...(behind && { fallback: behind.fallback }),
     });
   } catch (cause) {
@@ -84,14 +90,18 @@ export async function openGatewayProcess(options: GatewayProcessOptions): Promis
 }
 
 /** Loaded only where there are any. */
-async function openBehind(groups: readonly UpstreamForm[], { clock, random, logger, meter, zone }: Host) {
+async function openBehind(
+  groups: readonly UpstreamForm[],
+  { clock, random, logger, meter, zone }: Host,
+  trustProxies: readonly string[] = [],
+) {
   const [{ Upstreams }, { passOn }] = await Promise.all([
     import('../upstreams/upstreams.ts'),
     import('../upstreams/node-client.ts'),
   ]);
   const upstreams = new Upstreams({ groups, clock, random, logger, meter, zone });
   await upstreams.open();
-  const passing = { trusts: () => false };
+  const passing = { trusts: addressSet(trustProxies) };
   const fallback: Fallback = {
     request: (request, response) => passOn(upstreams, request, response, undefined, passing),
     upgrade: (request, socket, first) => passOn(upstreams, request, socket, first, passing),

@@ -3,6 +3,7 @@
  * is loaded only where it runs, so that a gateway starts without LMDB and an engine without HTTP.
  */
 import { join } from 'node:path';
+import type { GatewayForm } from '../contract/gateway-config.ts';
 import type { UpstreamForm } from '../contract/upstream.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Engine } from '../log/engine.ts';
@@ -25,6 +26,8 @@ export interface RoleSettings {
   readonly reusePort?: boolean;
   /** Services of the app, for a gateway. */
   readonly services?: readonly string[];
+  /** The HTTP door's, for a gateway. */
+  readonly gateway?: GatewayForm;
   /** HTTP servers behind it, for a gateway. */
   readonly upstreams?: readonly UpstreamForm[];
   /** Address of this machine that its processes are reached at by those of others. Default: loopback. */
@@ -100,6 +103,7 @@ async function openRole(
       port: settings.port ?? 0,
       reusePort: settings.reusePort ?? false,
       services: settings.services ?? [],
+      gateway: settings.gateway,
       upstreams: settings.upstreams ?? [],
       secret,
     });

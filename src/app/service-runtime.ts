@@ -27,7 +27,7 @@ import type { Publisher } from '../events/publisher.ts';
 import { hashText } from '../partitioning/hash.ts';
 import type { Keyspace, Scope } from '../state/keyspace.ts';
 import { openContext, withFail } from './context.ts';
-import { answerRaw } from './raw.ts';
+import { answerRaw, RawItems, wholeForm } from './raw.ts';
 
 export interface ServiceRuntimeOptions {
   readonly service: Service;
@@ -153,6 +153,14 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
         service: name,
       });
       const result = await handled(options, method, incoming, withFail(ctx, method.spec));
+      if (result instanceof Response) {
+        streaming = true;
+        const { meta: replied } = replyOf({ value: null, degraded: false }, scope, instance);
+        return new RawItems(result, replied as ReplyMeta, clock, () => {
+          span.end();
+          leave();
+        });
+      }
       if (isIterable(result)) {
         streaming = true;
         return checkedItems(result, method, () => {
@@ -265,15 +273,33 @@ async function handled(
 ): Promise<unknown> {
   const what = `input of ${incoming.method}`;
   const input = method.form.raw ? undefined : await inputOf(method, incoming, what);
-  const work = (): Promise<unknown> => called(options, method, incoming, input, ctx);
+  const work = (): Promise<unknown> => {
+    const calling = called(options, method, incoming, input, ctx);
+    return method.form.raw && incoming.items ? untilLeft(calling, incoming.signal) : calling;
+  };
   try {
     const bounded = method.bulkhead ? method.bulkhead.run(work, incoming.deadline, incoming.priority) : work();
-    return await beforeDeadline(bounded, incoming.deadline, options.clock, incoming.method);
+    return await beforeDeadline(bounded, headDeadline(incoming, options.clock), options.clock, incoming.method);
   } catch (cause) {
     if (!method.fallback || cause instanceof DeclaredError || isCallersFault(cause)) throw cause;
     options.logger.warn('a fallback answers', { method: incoming.method, message: TandemError.from(cause).message });
     return { value: await output(method, await method.fallback(input), incoming.method), degraded: true };
   }
+}
+
+/** An upload may take as long as it likes, so no deadline frees the place of one that was given up. */
+function untilLeft<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const left = (): void => reject(signal.reason);
+    signal.addEventListener('abort', left, { once: true });
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', left));
+  });
+}
+
+/** A streamed answer lives long; that it begins does not take so. While a body comes, the caller knows how long. */
+function headDeadline({ body, deadline, items }: Incoming, clock: Clock): number {
+  const streams = (body as Partial<RawRequestForm> | null | undefined)?.streams;
+  return streams && !items ? Math.min(deadline, clock.monotonic() + streams.headTimeoutMs) : deadline;
 }
 
 async function called(
@@ -284,8 +310,12 @@ async function called(
   ctx: ReturnType<typeof openContext>,
 ): Promise<unknown> {
   const { service } = options;
-  if (method.form.raw)
-    return { value: await answerRaw(method.handler, incoming.body as RawRequestForm, ctx), degraded: false };
+  if (method.form.raw) {
+    const form = incoming.body as RawRequestForm;
+    const { items, signal } = incoming;
+    const response = await answerRaw(method.handler, { form, items, signal }, ctx);
+    return form.streams ? response : { value: await wholeForm(response), degraded: false };
+  }
   const { around } = service.definition;
   const call: AroundCall = { service: descriptorName(service), method: method.form.name, input };
   const result = around

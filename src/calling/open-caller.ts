@@ -373,7 +373,8 @@ export function openCaller(options: CallerOptions): Caller {
     let code = 'ok';
     try {
       const { form } = routes.of(service, method) ?? (await find(service, method, asked));
-      const incoming = form.input?.stream ? (input as AsyncIterable<unknown>) : undefined;
+      const own = form.input?.stream ? (input as AsyncIterable<unknown>) : undefined;
+      const incoming = own ?? asked.items;
       const journey = begin(service, method, input, asked, form, span.traceparent);
       // A stream lives as long as its reader wants it; only the wait for its first item has the method's timeout.
       const endless = asked.deadline ?? (asked.timeoutMs === undefined ? Number.MAX_SAFE_INTEGER : journey.deadline);
@@ -389,9 +390,7 @@ export function openCaller(options: CallerOptions): Caller {
             meta: journey.meta,
           };
           const channel = targets.channel(target);
-          const items = channel
-            .stream(journey.name, incoming ? undefined : input, send, incoming)
-            [Symbol.asyncIterator]();
+          const items = channel.stream(journey.name, own ? undefined : input, send, incoming)[Symbol.asyncIterator]();
           target.inflight++;
           try {
             const first = await items.next();
@@ -404,7 +403,7 @@ export function openCaller(options: CallerOptions): Caller {
             throw cause;
           }
         },
-        () => incoming === undefined,
+        () => own === undefined && !asked.items?.isStarted,
       );
       let ended = false;
       try {

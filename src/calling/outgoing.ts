@@ -29,6 +29,8 @@ export interface OutgoingCall {
   readonly hedgeMs?: number | undefined;
   readonly traceparent?: string | undefined;
   readonly caller?: CallMeta['caller'] | undefined;
+  /** Of `stream`: go in beside the input. While none was taken, the call may be tried again. */
+  readonly items?: (AsyncIterable<unknown> & { readonly isStarted: boolean }) | undefined;
 }
 
 export interface Called {

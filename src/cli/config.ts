@@ -3,10 +3,12 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { TandemConfig } from '../contract/app-config.ts';
+import type { GatewayForm } from '../contract/gateway-config.ts';
 import { type UpstreamForm, upstreamForms } from '../contract/upstream.ts';
 import { TandemError } from '../core/errors.ts';
 import { isNatsAddress, parseNatsAddress } from '../log/nats-address.ts';
 import { type Invocation, text, texts, UsageError } from './command.ts';
+import { gatewaySetting } from './gateway-settings.ts';
 
 export interface Setting<T> {
   readonly value: T;
@@ -35,6 +37,8 @@ export interface Settings {
   readonly linkTls: Setting<string | undefined>;
   /** Signs session tokens; the same on all machines of an app. Undefined: the data directory's. */
   readonly secret: string | undefined;
+  /** Of the HTTP door. */
+  readonly gateway: Setting<GatewayForm>;
   /** HTTP servers behind the gateways, for the paths that no service has. */
   readonly upstreams: readonly UpstreamForm[];
   /** Values of the services' own config that the file holds. */
@@ -124,6 +128,7 @@ export function resolveSettings(
       resolve(String(raw)),
     ),
     secret: environment.TANDEM_SECRET || undefined,
+    gateway: gatewaySetting(invocation, file, configFileName),
     upstreams: upstreamForms(file?.gateway?.upstreams),
     services: file?.services ?? {},
   };

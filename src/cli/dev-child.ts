@@ -2,6 +2,7 @@
 
 import { type DevApp, openDevApp } from '../app/dev.ts';
 import { systemHost } from '../app/host.ts';
+import type { GatewayForm } from '../contract/gateway-config.ts';
 import type { UpstreamForm } from '../contract/upstream.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Level } from '../monitoring/logger.ts';
@@ -20,6 +21,7 @@ export interface DevSettings {
   readonly logFormat: 'json' | 'pretty';
   readonly color: boolean;
   readonly services: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly gateway: GatewayForm;
   readonly upstreams: readonly UpstreamForm[];
   /** How often the app was started before. */
   readonly restarts: number;
@@ -40,6 +42,7 @@ export async function runDev(
     logFormat,
     color,
     services,
+    gateway,
     upstreams,
   } = settings;
   const host = systemHost({
@@ -58,6 +61,7 @@ export async function runDev(
     dashboardPort,
     host,
     config: services,
+    gateway,
     upstreams,
   });
   const { loadFiles } = await import('../app/load.ts');

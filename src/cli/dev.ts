@@ -10,6 +10,7 @@ import { processBirth } from '../recovery/process-birth.ts';
 import { type Command, dataFlag, type Invocation, jsonLines, text, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings } from './config.ts';
 import { emptyDataDirectory, openDataDirectory, refuseHalfRestore } from './data-directory.ts';
+import { gatewayFlags } from './gateway-settings.ts';
 import { checkFiles } from './inspect.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
 import { beside, choosePort } from './ports.ts';
@@ -41,6 +42,7 @@ export const command: Command = {
       help: 'Let a debugger connect at this port (default 9229, 0: any)',
     },
     'log-level': { type: 'string', value: 'LEVEL', help: 'Least level of records (default info)' },
+    ...gatewayFlags,
     json: jsonLines,
   },
   words: [0, 64],
@@ -80,6 +82,7 @@ async function dev(invocation: Invocation): Promise<number> {
     logFormat: json ? 'json' : 'pretty',
     color: terminal.color,
     services: settings.services,
+    gateway: settings.gateway.value,
     upstreams: settings.upstreams,
   };
 

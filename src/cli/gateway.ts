@@ -11,9 +11,11 @@ import {
   upstreamsOf,
 } from '../contract/upstream.ts';
 import { durationMs } from '../core/duration.ts';
+import { addressSet } from '../gateway/client-address.ts';
 import { type Level, wantsColor } from '../monitoring/logger.ts';
 import { type Command, type Invocation, jsonLines, text, texts, UsageError } from './command.ts';
 import { loadConfigFile, resolveSettings } from './config.ts';
+import { gatewayFlags } from './gateway-settings.ts';
 import { keepAwake } from './keep-awake.ts';
 import { beside, choosePort } from './ports.ts';
 
@@ -49,12 +51,7 @@ export const command: Command = {
       value: 'N',
       help: 'Where /upstreams and /metrics are shown, on loopback only (default: beside the port)',
     },
-    'trust-proxy': {
-      type: 'string',
-      multiple: true,
-      value: 'ADDRESS',
-      help: 'A proxy before this one, whose X-Forwarded fields count; may be repeated',
-    },
+    'trust-proxy': gatewayFlags['trust-proxy']!,
     grace: { type: 'string', value: 'TIME', help: 'How long requests under way may take at the end (default 10s)' },
     zone: { type: 'string', value: 'NAME', help: 'Failure zone of this machine' },
     'log-level': { type: 'string', value: 'LEVEL', help: 'Least level of records (default info)' },
@@ -70,7 +67,7 @@ async function run(invocation: Invocation): Promise<number> {
   const settings = resolveSettings(invocation, file);
   const groups = groupsOf(invocation, file?.gateway?.upstreams);
   const graceMs = durationMs(text(flags, 'grace') ?? '10s');
-  const proxies = new Set(texts(flags, 'trust-proxy'));
+  const proxies = settings.gateway.value.trustProxies;
   const json = flags.json === true;
   const httpHost = settings.host.value;
   const door = await choosePort(httpHost, settings.port.value, settings.port.source !== 'default');
@@ -93,7 +90,7 @@ async function run(invocation: Invocation): Promise<number> {
       httpHost,
       port: door.port,
       statusPort: status.port,
-      ...(proxies.size > 0 && { trusts: (address: string) => proxies.has(address) }),
+      ...(proxies.length > 0 && { trusts: addressSet(proxies) }),
     });
     const { url, statusUrl } = gateway;
     if (json) terminal.out(JSON.stringify({ kind: 'ready', url, statusUrl, upstreams: gateway.view() }));

@@ -84,6 +84,7 @@ export function processSpecs(options: SpecOptions): ProcessSpec[] {
         port,
         reusePort: true,
         services: services.map(({ name }) => name),
+        gateway: settings.gateway.value,
         upstreams: settings.upstreams,
       }),
     },

@@ -19,6 +19,7 @@ import { type Command, dataFlag, type Invocation, jsonLines, UsageError } from '
 import { loadConfigFile, resolveSettings, type Settings } from './config.ts';
 import { controlAddress, openControl } from './control.ts';
 import { type DataDirectory, openDataDirectory, refuseHalfRestore } from './data-directory.ts';
+import { gatewayFlags } from './gateway-settings.ts';
 import { type InspectedService, inspectFiles } from './inspect.ts';
 import { linkAnswers } from './link-answers.ts';
 import { inheritedArguments, ownScript } from './own-script.ts';
@@ -87,6 +88,7 @@ export const command: Command = {
       help: 'Directory with ca.crt, tls.crt, tls.key: processes speak mutual TLS with each other (default: no TLS)',
     },
     claim: { type: 'boolean', help: 'On a cluster: this app is the one whose data is there, with another secret' },
+    ...gatewayFlags,
     json: jsonLines,
   },
   words: [0, 64],

@@ -1,4 +1,4 @@
-import type { Upstream } from './upstream.ts';
+import type { GatewayConfig } from './gateway-config.ts';
 
 /** What `tandem.config.ts` may hold. Flags and environment win over it; `tandem doctor` shows which value came from where. */
 export interface TandemConfig {
@@ -8,8 +8,8 @@ export interface TandemConfig {
   readonly host?: string;
   /** Data directory. */
   readonly data?: string;
-  /** What gateways do beside services: HTTP servers that are not the app's own, for the paths that no service has. */
-  readonly gateway?: { readonly upstreams?: readonly Upstream[] };
+  /** The HTTP door: HTTPS, CORS, compression, proxies before it, HTTP servers behind it. */
+  readonly gateway?: GatewayConfig;
   /** Gateway processes that share the port. */
   readonly gateways?: number;
   /** Instances by service. */

@@ -3,6 +3,7 @@
  * caller writes inputs (the new one must take all that the old took) and reads outputs (the new one must give all that the old gave). What
  * this cannot compare (patterns, unions that changed) counts as a break: a false alarm costs a look, a missed break costs an outage.
  */
+import { limits } from '../core/limits.ts';
 import type { JsonSchema } from '../core/schema.ts';
 import type { Descriptor, MethodForm, ShapeForm } from './descriptor.ts';
 
@@ -31,6 +32,8 @@ function compareMethod(before: MethodForm, after: MethodForm, where: string, rep
   if (before.http !== undefined && before.http !== after.http) report(where, `the route '${before.http}' was removed`);
   if (before.public && !after.public) report(where, 'it is no longer public');
   if (before.raw !== after.raw) report(where, 'raw changed');
+  const mib = limits.bodyBytesMax;
+  if ((after.bodyBytesMax ?? mib) < (before.bodyBytesMax ?? mib)) report(where, 'takes smaller bodies than before');
   if (before.idempotent && !after.idempotent) report(where, 'it is no longer idempotent: callers repeat it');
   if (before.key.join() !== after.key.join()) report(where, `the key changed from [${before.key}] to [${after.key}]`);
   compareShape(before.input, after.input, 'input', where, report);

@@ -128,6 +128,7 @@ const knownOptions = new Set([
   'priority',
   'idempotent',
   'raw',
+  'bodyBytesMax',
 ]);
 
 function checkMethod(where: string, method: string, spec: MethodSpec): void {
@@ -137,9 +138,17 @@ function checkMethod(where: string, method: string, spec: MethodSpec): void {
   if (!/^[a-z][a-zA-Z0-9]*$/.test(method)) wrong('a method name is camelCase letters and digits');
   for (const option of Object.keys(spec))
     if (!knownOptions.has(option)) wrong(`unknown option '${option}'; known: ${[...knownOptions].join(', ')}`);
-  if (spec.http !== undefined && !/^(GET|POST|PUT|PATCH|DELETE) \/\S*$/.test(spec.http))
+  if (spec.http !== undefined && !/^(GET|POST|PUT|PATCH|DELETE|ANY) \/\S*$/.test(spec.http))
     wrong(`http: '${spec.http}' is not a route; write for example 'GET /stock/:sku'`);
   if (spec.raw && !spec.http) wrong('a raw method needs an http route');
+  const star = spec.http?.indexOf('*') ?? -1;
+  if (star >= 0 && !/^[^*]*\/\*[a-zA-Z]\w*$/.test(spec.http ?? ''))
+    wrong(`http: '${spec.http}': a rest stands at the end and has a name; write for example 'ANY /app/*rest'`);
+  if (!spec.raw && (star >= 0 || spec.http?.startsWith('ANY ')))
+    wrong(`http: '${spec.http}' is for raw methods, whose input is a Request`);
+  const { bodyBytesMax: most } = spec;
+  if (most !== undefined && !(spec.raw && Number.isInteger(most) && most > 0))
+    wrong('bodyBytesMax is a whole number of bytes, of a raw method');
   if (spec.timeout !== undefined) durationMs(spec.timeout);
   for (const code of Object.keys(spec.errors ?? {}))
     if (!/^[a-z][a-zA-Z0-9]*$/.test(code))

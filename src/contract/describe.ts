@@ -115,6 +115,7 @@ function methodForm(where: string, name: string, spec: MethodSpec, handler: unkn
     priority: spec.priority ?? 'default',
     idempotent: spec.idempotent ?? (key.length > 0 || get || spec.consistency !== undefined),
     raw: spec.raw ?? false,
+    ...(spec.bodyBytesMax !== undefined && { bodyBytesMax: spec.bodyBytesMax }),
     fallback: typeof handler === 'object' && handler !== null && 'fallback' in handler,
   };
 }

@@ -30,6 +30,8 @@ export interface MethodForm {
   readonly priority: Priority;
   readonly idempotent: boolean;
   readonly raw: boolean;
+  /** Largest body, in bytes, where it is not the gateway's own limit. */
+  readonly bodyBytesMax?: number;
   /** The definition has a fallback for it. */
   readonly fallback: boolean;
 }

@@ -32,8 +32,11 @@ export interface MethodSpec {
   readonly input?: AnySchema | Stream;
   readonly output?: AnySchema | Stream;
   readonly errors?: { readonly [code: string]: ErrorSpec };
-  /** `'GET /stock/:sku'`. Makes the method public at this route; `:fields` come from the path, the rest from query or body. */
-  readonly http?: `${Verb} /${string}`;
+  /**
+   * `'GET /stock/:sku'`. Makes the method public at this route; `:fields` come from the path, the rest from query or body. Raw methods may take a
+   * whole tree, `'GET /files/*path'`, and any verb, `'ANY /app/*rest'`; a more exact route wins.
+   */
+  readonly http?: `${Verb | 'ANY'} /${string}`;
   /** Reachable from outside at `POST /call/<service>/<method>`. Default: true with `http`, else false. */
   readonly public?: boolean;
   /** The input field (or fields) whose value places the call: it runs at a replica of that key's partition and may `transact`. */
@@ -48,8 +51,10 @@ export interface MethodSpec {
   readonly priority?: Priority;
   /** May be repeated when its fate is unknown. Default: true for keyed methods (request ids make their transactions happen once), GET, and those that only read. */
   readonly idempotent?: boolean;
-  /** A raw method takes a web Request and answers a web Response: webhooks, small uploads, redirects. Bodies are whole: at most 1 MiB in, 4 MiB out. Needs `http`. */
+  /** A raw method takes a web Request and answers a web Response: webhooks, uploads and downloads, redirects, a mounted app. Needs `http`. */
   readonly raw?: true;
+  /** Largest body that a raw method takes, in bytes. Default 1 MiB; beyond that bodies come as a stream, which is never held whole. */
+  readonly bodyBytesMax?: number;
 }
 
 /** Names of fields with scalar values. */

@@ -52,6 +52,11 @@ export class Admission {
     this.#bodyBytes += bytes;
   }
 
+  /** Counts what is there anyway. */
+  hold(bytes: number): void {
+    this.#bodyBytes += bytes;
+  }
+
   /** Gives back what is no longer held, of a request that goes on. */
   giveBody(bytes: number): void {
     this.#bodyBytes -= bytes;

@@ -4,19 +4,16 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
-import { TandemError } from '../core/errors.ts';
+import type { Clock } from '../core/clock.ts';
+import { type SystemCode, TandemError, type TandemErrorOptions } from '../core/errors.ts';
 
 /** Nesting of a JSON body: far above any sane input, far below what overflows a stack. */
 const depthMax = 64;
 
-export function hasBody(request: IncomingMessage): boolean {
-  const { headers } = request;
-  if (headers['transfer-encoding'] !== undefined) return true;
-  const length = headers['content-length'];
-  return length !== undefined && length !== '0';
-}
-
 export interface BodyBounds {
+  readonly clock: Clock;
+  /** For all of it. */
+  readonly timeoutMs: number;
   /** Of this body. */
   readonly bytesMax: number;
   /** Whether so many bytes have room beside the bodies of all others. @throws OVERLOADED. */
@@ -25,9 +22,9 @@ export interface BodyBounds {
   take(bytes: number): void;
 }
 
-/** @throws TOO_LARGE when the body is over its bound, OVERLOADED when all together are, CANCELED when the client went away. */
+/** @throws TOO_LARGE when the body is over its bound, OVERLOADED when all together are, DEADLINE_EXCEEDED (408) when it does not come, CANCELED when the client went away. */
 export async function readBody(request: IncomingMessage, bounds: BodyBounds): Promise<Buffer> {
-  const { bytesMax } = bounds;
+  const { bytesMax, clock, timeoutMs } = bounds;
   const declared = Number(request.headers['content-length'] ?? 0);
   if (declared > bytesMax) throw tooLarge(bytesMax);
   bounds.check(declared);
@@ -35,6 +32,7 @@ export async function readBody(request: IncomingMessage, bounds: BodyBounds): Pr
     const chunks: Buffer[] = [];
     let bytes = 0;
     const settle = (finish: () => void): void => {
+      timer.cancel();
       request.off('data', onData).off('end', onEnd).off('close', onClose).off('error', onClose);
       finish();
     };
@@ -52,28 +50,41 @@ export async function readBody(request: IncomingMessage, bounds: BodyBounds): Pr
     const onEnd = (): void => settle(() => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks, bytes)));
     const onClose = (): void =>
       settle(() => reject(new TandemError('CANCELED', 'the client went away before its body was complete', notDone)));
+    const timer = clock.after(timeoutMs, () => settle(() => reject(late())));
     request.on('data', onData).on('end', onEnd).on('close', onClose).on('error', onClose);
   });
 }
 
 const notDone = { outcome: 'not-done' } as const;
 
-function tooLarge(bytesMax: number): TandemError {
+export function tooLarge(bytesMax: number): TandemError {
   return new TandemError('TOO_LARGE', `the body is over ${bytesMax} bytes`, { details: { bytesMax } });
 }
 
-/** An unsupported media type: the answer's status is 415. */
-export class MediaTypeError extends TandemError {}
+/** A refusal for which HTTP has a sharper status than the catalogue. */
+export class StatusError extends TandemError {
+  readonly status: number;
 
-/** @throws MediaTypeError unless the body is declared to be plain JSON. */
+  constructor(status: number, code: SystemCode, message: string, options: TandemErrorOptions = {}) {
+    super(code, message, options);
+    this.status = status;
+  }
+}
+
+/** The body did not come in time. */
+export function late(): StatusError {
+  return new StatusError(408, 'DEADLINE_EXCEEDED', 'the request did not arrive in time', notDone);
+}
+
+/** @throws UNSUPPORTED (415) unless the body is declared to be plain JSON. */
 export function checkMediaType(request: IncomingMessage): void {
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity')
-    throw new MediaTypeError('UNSUPPORTED', `content-encoding '${encoding}' is not taken; send the body as it is`);
+    throw new StatusError(415, 'UNSUPPORTED', `content-encoding '${encoding}' is not taken; send the body as it is`);
   const type = request.headers['content-type'];
   if (type === 'application/json') return;
   if (type === undefined || !/^application\/(?:[\w.+-]+\+)?json\s*(?:;\s*charset="?utf-?8"?\s*)?$/i.test(type))
-    throw new MediaTypeError('UNSUPPORTED', `content-type '${type ?? ''}' is not taken; send application/json`);
+    throw new StatusError(415, 'UNSUPPORTED', `content-type '${type ?? ''}' is not taken; send application/json`);
 }
 
 /** @throws INVALID when it is not JSON in UTF-8. */

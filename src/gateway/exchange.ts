@@ -4,38 +4,38 @@
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Session } from '../calling/session.ts';
-import type { AnswerMeta } from '../contract/call.ts';
 import { didYouMean } from '../contract/did-you-mean.ts';
-import type { RawRequestForm, RawResponseForm } from '../contract/raw.ts';
-import { type Clock, sleep } from '../core/clock.ts';
+import { sleep } from '../core/clock.ts';
 import { DeclaredError, TandemError } from '../core/errors.ts';
 import type { Logger } from '../core/logger.ts';
 import type { Histogram, Meter } from '../core/meter.ts';
 import { type Random, timedId } from '../core/random.ts';
 import type { Tracer } from '../core/tracer.ts';
-import type { Admission } from './admission.ts';
-import { type BodyBounds, checkMediaType, hasBody, MediaTypeError, parseJson, readBody } from './body.ts';
+import type { AccessRecorder } from './access-records.ts';
+import { Answer, type AnswerParts, jsonType } from './answer.ts';
+import { type BodyBounds, checkMediaType, parseJson, readBody } from './body.ts';
+import { isPreflight } from './cors.ts';
 import type { Fallback } from './fallback.ts';
 import * as headers from './headers.ts';
+import { endStalled, hasBody, isAnswered } from './http-version.ts';
 import type { GatewayCaller, OutgoingCall } from './outgoing.ts';
-import { problemOf, retryAfterSeconds } from './problem.ts';
+import { serveRaw } from './raw.ts';
 import { inputOf } from './request-input.ts';
 import type { RouteTable } from './route-table.ts';
 import type { Match, Routes, Target } from './router.ts';
-import type { SessionTokens } from './session-token.ts';
+import { splitTarget } from './split-target.ts';
 import { answerStream } from './stream-answer.ts';
 
-export interface ExchangeParts {
+export interface ExchangeParts extends AnswerParts {
   readonly table: RouteTable;
   readonly caller: GatewayCaller;
-  readonly admission: Admission;
-  readonly tokens: SessionTokens;
-  readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
   readonly meter: Meter;
   readonly tracer: Tracer;
+  readonly access: AccessRecorder;
   readonly bodyBytesMax: number;
+  readonly requestTimeoutMs: number;
   readonly streamMsMax: number;
   readonly heartbeatMs: number;
   /** While this holds an unknown route may only be one that was not heard of yet; it waits for at most `learnMs`. */
@@ -43,26 +43,13 @@ export interface ExchangeParts {
   readonly learnMs: number;
   readonly fallback?: Fallback;
   readonly ready: () => boolean;
-  readonly closing: () => boolean;
   /** Aborts when open streams must end. */
   readonly ending: AbortSignal;
 }
 
-const problemType = 'application/problem+json';
-const jsonType = 'application/json; charset=utf-8';
 const callPrefix = '/call/';
-/** How long the rest of a refused body is read and dropped. */
-const lingerMs = 2000;
 const learnPollMs = 20;
 const none: readonly string[] = [];
-
-/** The path and query of a request target, also of one in absolute form. */
-export function splitTarget(url: string): { path: string; query: string } {
-  const target = url.startsWith('/') ? url : url.replace(/^[a-z]+:\/\/[^/?]*/i, '');
-  const mark = target.indexOf('?');
-  const path = (mark < 0 ? target : target.slice(0, mark)) || '/';
-  return { path, query: mark < 0 ? '' : target.slice(mark + 1) };
-}
 
 export class Exchanges {
   readonly #parts: ExchangeParts;
@@ -88,9 +75,11 @@ export class Exchanges {
     try {
       headers.checkHost(request);
       if (path.startsWith('/-/') && this.#health(verb, path, answer)) return;
+      if (this.#preflight(path, request, answer)) return;
       if (this.#parts.learning()) await this.#learn(verb, path);
       if (this.#parts.fallback && !this.#has(verb, path) && this.#parts.fallback.request(request, response)) {
         passedOn = true;
+        endStalled(request, this.#parts.requestTimeoutMs);
         return;
       }
       const match = find(table.routes, verb, path, request.method === 'OPTIONS', answer);
@@ -112,8 +101,10 @@ export class Exchanges {
       failure = thrown;
       answer.fail(thrown);
     } finally {
+      if (answer.sending) await answer.sending.catch(thrown => answer.fail(thrown));
       if (entered) admission.leave(answer.bodyBytes);
-      if (!passedOn) this.#account(verb, target, path, answer, clock.monotonic() - started, failure);
+      if (passedOn) this.#accountPassed(verb, path, answer, started);
+      else this.#account(verb, target, path, answer, clock.monotonic() - started, failure);
     }
   }
 
@@ -123,8 +114,24 @@ export class Exchanges {
     return path.startsWith('/-/') || this.#has(request.method === 'HEAD' ? 'GET' : (request.method ?? 'GET'), path);
   }
 
+  /** Largest body that a request may have. */
+  bodyBytesMax(request: IncomingMessage): number {
+    const { path } = splitTarget(request.url ?? '/');
+    const match = this.#parts.table.routes.match(request.method ?? '', path);
+    return match?.target.method.bodyBytesMax ?? this.#parts.bodyBytesMax;
+  }
+
   #has(verb: string, path: string): boolean {
     return path.startsWith(callPrefix) || isKnown(this.#parts.table.routes, verb, path);
+  }
+
+  /** What a browser asks before a page of another origin may call. Of paths that are not ours, their servers know. */
+  #preflight(path: string, request: IncomingMessage, answer: Answer): boolean {
+    const { cors, fallback } = this.#parts;
+    if (!cors || !isPreflight(request)) return false;
+    if (fallback && !this.#has(headers.one(request.headers, 'access-control-request-method') ?? '', path)) return false;
+    answer.send(204, undefined, undefined, cors.preflight(request));
+    return true;
   }
 
   /** Waits until the route is known, or must be unknown. @throws UNAVAILABLE when it cannot be said in time. */
@@ -164,7 +171,7 @@ export class Exchanges {
       );
     const gone = new AbortController();
     const onClose = (): void => {
-      if (!answer.response.writableFinished) gone.abort(new TandemError('CANCELED', 'the client went away'));
+      if (!isAnswered(answer.response)) gone.abort(new TandemError('CANCELED', 'the client went away'));
     };
     answer.response.once('close', onClose);
     const options = this.#options(target, request, answer, gone.signal);
@@ -173,23 +180,22 @@ export class Exchanges {
         'INTERRUPTED',
         `the first try may have run, and ${service}.${method.name} is not idempotent`,
       );
-    let input: unknown;
     const bounds = this.#bodyBounds(target, answer);
-    if (method.raw) input = await this.#rawInput(request, bounds);
-    else {
-      let body: unknown;
-      if (hasBody(request)) {
-        checkMediaType(request);
-        body = parseJson(await readBody(request, bounds));
-      }
-      input = inputOf(match, query, body);
+    if (method.raw) {
+      await serveRaw(this.#parts, target, request, answer, options, bounds, gone);
+      return;
     }
+    let body: unknown;
+    if (hasBody(request)) {
+      checkMediaType(request);
+      body = parseJson(await readBody(request, bounds));
+    }
+    const input = inputOf(match, query, body);
     if (method.output?.stream) await this.#stream(target, input, options, request, answer, gone);
     else {
       const { value, meta } = await this.#parts.caller.call(service, method.name, input, options);
       answer.session = options.session;
-      if (method.raw) answer.raw(value as RawResponseForm, meta);
-      else answer.value(value, meta);
+      answer.value(value, meta, isRead(request) && meta.level === 'eventual');
     }
   }
 
@@ -207,7 +213,7 @@ export class Exchanges {
     const hedgeMs =
       method.reads || method.idempotent ? headers.durationOf(given, headers.headerNames.hedge) : undefined;
     const seen = headers.visibleHeaders(given);
-    const address = request.socket.remoteAddress;
+    const { address } = answer.client;
     return {
       deadline: clock.monotonic() + timeoutMs,
       timeoutMs,
@@ -239,26 +245,17 @@ export class Exchanges {
 
   /** What has come is held until the exchange ends: its input lives as long, for tries again. */
   #bodyBounds({ method }: Target, answer: Answer): BodyBounds {
-    const { admission, bodyBytesMax } = this.#parts;
+    const { admission, bodyBytesMax, clock, requestTimeoutMs } = this.#parts;
     return {
+      clock,
+      timeoutMs: requestTimeoutMs,
       bytesMax: bodyBytesMax,
       check: bytes => admission.checkBody(bytes, method.priority),
       take: bytes => {
         admission.takeBody(bytes, method.priority);
         answer.bodyBytes += bytes;
+        answer.bytesIn += bytes;
       },
-    };
-  }
-
-  async #rawInput(request: IncomingMessage, bounds: BodyBounds): Promise<RawRequestForm> {
-    const body = hasBody(request) ? await readBody(request, bounds) : null;
-    const { path, query } = splitTarget(request.url ?? '/');
-    const host = request.headers.host ?? 'localhost';
-    return {
-      method: request.method ?? 'GET',
-      url: `http://${host}${path}${query === '' ? '' : `?${query}`}`,
-      headers: headers.endToEnd(headers.headerPairs(request), request.headers.connection),
-      body,
     };
   }
 
@@ -290,6 +287,19 @@ export class Exchanges {
     }
   }
 
+  /** Their own room counts them; a record is written when they are answered. */
+  #accountPassed(verb: string, path: string, answer: Answer, started: number): void {
+    const { access, clock } = this.#parts;
+    const { response, requestId } = answer;
+    response.once('close', () => {
+      const status = response.statusCode;
+      if (!access.wants(status)) return;
+      const ms = clock.monotonic() - started;
+      const sizes = { bytesIn: answer.bytesIn, bytesOut: answer.bytesOut };
+      access.note({ verb, route: 'upstream', path, status, code: 'ok', ms, ...sizes, requestId }, answer.who());
+    });
+  }
+
   #account(verb: string, target: Target | undefined, path: string, answer: Answer, ms: number, failure: unknown): void {
     const { meter, logger } = this.#parts;
     const route = target?.route ?? (path.startsWith('/-/') ? '/-/' : 'none');
@@ -305,22 +315,20 @@ export class Exchanges {
       if (knownVerbs.has(verb)) this.#durations.set(series, duration);
     }
     duration.record(ms);
-    const fields = {
-      requestId: answer.requestId,
-      verb,
-      path,
-      status: answer.response.statusCode,
-      ms,
-      code: answer.code,
-    };
     const broken = failure !== undefined && !(failure instanceof DeclaredError) && TandemError.from(failure);
-    if (broken && broken.code === 'INTERNAL')
-      logger.error(`request failed: ${broken.message}`, { ...fields, error: failure });
-    else logger.debug('request', fields);
+    const access = this.#parts.access.wants(answer.response.statusCode);
+    const isInternal = broken && broken.code === 'INTERNAL';
+    if (!access && !isInternal) return;
+    const { requestId, code, bytesIn, bytesOut, response } = answer;
+    const fields = { verb, route, path, status: response.statusCode, code, ms, bytesIn, bytesOut, requestId };
+    if (isInternal) logger.error(`request failed: ${broken.message}`, { ...fields, error: failure });
+    if (access) this.#parts.access.note(fields, answer.who());
   }
 }
 
 const knownVerbs = new Set(['GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']);
+
+const isRead = ({ method }: IncomingMessage): boolean => method === 'GET' || method === 'HEAD';
 
 /** Undefined when it has been answered already (OPTIONS, 405). @throws NOT_FOUND. */
 function find(routes: Routes, verb: string, path: string, options: boolean, answer: Answer): Match | undefined {
@@ -348,145 +356,4 @@ function isKnown(routes: Routes, verb: string, path: string): boolean {
 function notFound(message: string, near: readonly string[]): TandemError {
   const hint = near.length > 0 ? `; did you mean ${near.join(', ')}?` : '';
   return new TandemError('NOT_FOUND', message + hint, near.length > 0 ? { details: { didYouMean: near } } : {});
-}
-
-/** The answering half of an exchange. */
-class Answer {
-  readonly response: ServerResponse;
-  requestId: string;
-  code = 'ok';
-  /** Held in memory of this request's body. */
-  bodyBytes = 0;
-  traceparent = '';
-  session: Session | undefined;
-  /** The token that the client has, so that an unchanged one is not sent again. */
-  known: string | undefined;
-  /** The session's version when it held just what one token says; -1 when several were put together. */
-  knownVersion = -1;
-  cookies = true;
-  readonly #request: IncomingMessage;
-  readonly #shownId: string;
-  readonly #parts: ExchangeParts;
-
-  constructor(
-    request: IncomingMessage,
-    response: ServerResponse,
-    requestId: string,
-    shownId: string,
-    parts: ExchangeParts,
-  ) {
-    this.#request = request;
-    this.response = response;
-    this.requestId = requestId;
-    this.#shownId = shownId;
-    this.#parts = parts;
-  }
-
-  value(value: unknown, meta: AnswerMeta): void {
-    // `undefined` and functions have no JSON; a method without output answers undefined.
-    const text = value === undefined ? undefined : JSON.stringify(value);
-    const extra = this.#metaHeaders(meta);
-    if (text === undefined) this.send(204, undefined, undefined, extra);
-    else this.send(200, jsonType, text, extra);
-  }
-
-  raw(form: RawResponseForm, meta: AnswerMeta): void {
-    const extra: string[] = this.#metaHeaders(meta);
-    for (const [name, value] of headers.endToEnd(form.headers)) extra.push(name, value);
-    this.send(form.status, undefined, form.body, extra);
-  }
-
-  send(
-    status: number,
-    type: string | undefined,
-    body: string | Uint8Array | undefined,
-    extra: readonly string[] = none,
-  ): void {
-    const { response } = this;
-    if (response.headersSent || response.destroyed) return;
-    const head = this.common();
-    if (type !== undefined) head.push('content-type', type);
-    for (const part of extra) head.push(part);
-    const empty = status === 204 || status === 304 || body === undefined;
-    const bytes = empty ? 0 : typeof body === 'string' ? Buffer.byteLength(body) : body.length;
-    if (!empty) head.push('content-length', String(bytes));
-    else if (status !== 204 && status !== 304) head.push('content-length', '0');
-    response.writeHead(status, head);
-    // As many bytes as characters: plain ASCII, which is written in one piece with the head, and faster, as latin1.
-    if (typeof body === 'string' && !empty) response.end(body, bytes === body.length ? 'latin1' : 'utf8');
-    else response.end(empty ? undefined : body);
-    if (!this.#request.complete) this.#discard();
-  }
-
-  /** A body that was refused still comes. Closing at once would reset the connection, often before the client has read why. */
-  #discard(): void {
-    const timer = this.#parts.clock.after(lingerMs, () => this.#request.destroy());
-    this.#request.once('close', () => timer.cancel());
-    this.#request.resume();
-  }
-
-  fail(thrown: unknown): void {
-    const problem = problemOf(thrown, this.requestId, thrown instanceof MediaTypeError ? { status: 415 } : {});
-    this.code = problem.code;
-    if (this.response.headersSent) {
-      this.response.destroy();
-      return;
-    }
-    const wait = retryAfterSeconds(thrown);
-    this.send(problem.status, problemType, JSON.stringify(problem), [
-      ...(wait === undefined ? none : ['retry-after', String(wait)]),
-      ...this.#endOfSession(thrown),
-    ]);
-  }
-
-  /** What it has seen is gone: its next request begins a new one, having been told. */
-  #endOfSession(thrown: unknown): readonly string[] {
-    const { code, details } = TandemError.from(thrown);
-    if (code !== 'LOG_LOST' || details?.['session'] !== 'over') return none;
-    const cookie = ['set-cookie', `${headers.headerNames.session}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0`];
-    return [headers.headerNames.session, '', ...(this.cookies ? cookie : none)];
-  }
-
-  /** 204 for OPTIONS, else 405; both name the verbs that there are. */
-  refuseVerb(options: boolean, verbs: readonly string[], path: string): undefined {
-    const allow = [...verbs, ...(verbs.includes('GET') ? ['HEAD'] : []), 'OPTIONS'].join(', ');
-    if (options) {
-      this.send(204, undefined, undefined, ['allow', allow]);
-      return;
-    }
-    const error = new TandemError(
-      'NOT_FOUND',
-      `${this.#request.method} is not possible at ${path.slice(0, 200)}; use ${allow}`,
-    );
-    const problem = problemOf(error, this.requestId, { status: 405 });
-    this.code = problem.code;
-    this.send(405, problemType, JSON.stringify(problem), ['allow', allow]);
-  }
-
-  /** Headers of every answer. */
-  common(): string[] {
-    const head = ['x-request-id', this.#shownId];
-    if (this.traceparent) head.push('traceparent', this.traceparent);
-    if (this.#parts.closing()) head.push('connection', 'close');
-    return head;
-  }
-
-  #metaHeaders(meta: AnswerMeta): string[] {
-    const { headerNames } = headers;
-    const head: string[] = [];
-    if (meta.level) head.push(headerNames.level, meta.level);
-    if (meta.instance !== undefined) head.push(headerNames.instance, meta.instance);
-    if (meta.degraded) head.push(headerNames.degraded, 'true');
-    if (meta.staleness) {
-      head.push(headerNames.staleness, `entries=${meta.staleness.entries}, ms=${Math.round(meta.staleness.ms)}`);
-    }
-    if (this.session?.version === this.knownVersion) return head;
-    const form = this.session?.toForm();
-    if (!form) return head;
-    const token = this.#parts.tokens.write(form);
-    if (token === this.known) return head;
-    head.push(headerNames.session, token);
-    if (this.cookies) head.push('set-cookie', `${headerNames.session}=${token}; Path=/; HttpOnly; SameSite=Lax`);
-    return head;
-  }
 }

@@ -97,7 +97,12 @@ export function fakeCaller(handle: Handle): GatewayCaller {
       };
       return { value, meta: { ...meta, requestId: options.requestId } };
     },
-    stream: (service, method, input, options) => handle(service, method, input, options) as AsyncIterable<unknown>,
+    async *stream(service, method, input, options) {
+      const given = await handle(service, method, input, options);
+      if (typeof given === 'object' && given !== null && Symbol.asyncIterator in given)
+        yield* given as AsyncIterable<unknown>;
+      else yield { ...(given as object), meta: { instance: 'stock-1' } };
+    },
   };
 }
 

@@ -1,10 +1,11 @@
 /**
- * The outside door: HTTP/1.1 in, calls out. It loads no user code; what it knows of services it reads from their descriptors. The parser is Node's strict
- * one, every wait has an end, and closing lets what is under way finish.
+ * The outside door: HTTP in, calls out. It loads no user code; what it knows of services it reads from their descriptors. The parsers are Node's strict
+ * ones, every wait has an end, and closing lets what is under way finish.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { type GatewayForm, gatewayConfigDefaults } from '../contract/gateway-config.ts';
 import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import { limits } from '../core/limits.ts';
@@ -13,12 +14,16 @@ import type { Meter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
 import type { Tracer } from '../core/tracer.ts';
 import type { Registry } from '../naming/registry.ts';
+import { AccessRecorder } from './access-records.ts';
 import { Admission } from './admission.ts';
+import { addressSet, clientOf } from './client-address.ts';
 import { refuse } from './client-error.ts';
+import { acceptConnections, type Connections } from './connections.ts';
+import { CorsPolicy } from './cors.ts';
 import { type ExchangeParts, Exchanges } from './exchange.ts';
 import type { Fallback } from './fallback.ts';
 import type { GrpcDoor } from './grpc-door.ts';
-import { acceptHttp2, type Http2Connections } from './http2-connections.ts';
+import { Http2Sessions } from './http2-server.ts';
 import type { GatewayCaller } from './outgoing.ts';
 import { RouteTable } from './route-table.ts';
 import { sessionTokens } from './session-token.ts';
@@ -30,7 +35,7 @@ export const gatewayDefaults = {
   host: '127.0.0.1',
   /** Time for a request's headers, against slow clients that hold connections (Slowloris). */
   headersTimeoutMs: 10_000,
-  /** Time for a whole request, body included. */
+  /** Time for a request's body; for one that a method reads as a stream, between two of its pieces. */
   requestTimeoutMs: 30_000,
   /** Longer than the idle time of common proxies (60 s), so that the proxy closes first and no request meets a closing connection. */
   keepAliveTimeoutMs: 65_000,
@@ -45,10 +50,15 @@ export const gatewayDefaults = {
   heartbeatMs: 15_000,
   /** A gateway that has just started, or hears nobody, cannot say "not found": for this long an unknown route waits, and is then UNAVAILABLE. */
   learnMs: 2000,
+  /** A client that takes nothing of its answer for so long is given up. */
+  answerIdleTimeoutMs: 30_000,
+  /** How often the certificate's files are looked at. */
+  tlsReloadMs: 5000,
 } as const;
 
 export interface GatewayOptions
-  extends Partial<{ readonly [K in keyof typeof gatewayDefaults]: K extends 'host' ? string : number }> {
+  extends Partial<GatewayForm>,
+    Partial<{ readonly [K in keyof typeof gatewayDefaults]: K extends 'host' ? string : number }> {
   /** Services that belong to the app even while nobody has heard of them: until then an unknown route may be theirs. */
   readonly services?: readonly string[];
   readonly registry: Registry;
@@ -86,8 +96,9 @@ export interface Gateway {
 /** @throws CONFLICT when the port is in use. */
 export async function openGateway(given: GatewayOptions): Promise<Gateway> {
   const { bodyBytesMax, bodiesBytesMax } = limits;
-  const options = { ...gatewayDefaults, bodyBytesMax, bodiesBytesMax, ...given };
-  const { registry, clock, logger, meter, services = [] } = options;
+  const options = { ...gatewayDefaults, ...gatewayConfigDefaults, bodyBytesMax, bodiesBytesMax, ...given };
+  const { registry, clock, logger, meter, services = [], trustProxies, forwardedField } = options;
+  const trusts = addressSet(trustProxies);
   const admission = new Admission(options.inflightMax, options.bodiesBytesMax);
   const ending = new AbortController();
   let closing = false;
@@ -97,6 +108,9 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     admission,
     tokens: sessionTokens(options.secret),
     ready: () => !closing && (options.ready?.() ?? registry.services().length > 0),
+    cors: options.cors && new CorsPolicy(options.cors),
+    clientOf: request => clientOf(request, trusts, forwardedField),
+    access: new AccessRecorder(options.accessRecords, logger, options.random),
     closing: () => closing,
     ending: ending.signal,
   };
@@ -108,10 +122,12 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     await (await door).handle(request, response);
   };
   meter.observe('tandem.http.inflight', () => admission.inflight);
+  const { fallback } = options;
   const server = createServer({
     maxHeaderSize: limits.headerBytesMax,
     headersTimeout: options.headersTimeoutMs,
-    requestTimeout: options.requestTimeoutMs,
+    // A body has a time of its own, which depends on who reads it.
+    requestTimeout: 0,
     keepAliveTimeout: options.keepAliveTimeoutMs,
     connectionsCheckingInterval: options.checkIntervalMs,
     insecureHTTPParser: false,
@@ -132,8 +148,14 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
       response.destroy();
     });
   };
+  const checkContinue = (request: IncomingMessage, response: ServerResponse): void => {
+    // Who the body is for says whether it may come. One that is declared too large is refused before it is sent.
+    const isForUs = !fallback || exchanges.isOwn(request);
+    const declared = Number(request.headers['content-length'] ?? 0);
+    if (isForUs && !(declared > exchanges.bodyBytesMax(request))) response.writeContinue();
+    handle(request, response);
+  };
   server.on('request', handle);
-  const { fallback } = options;
   if (fallback) {
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, first: Buffer) => {
       socket.on('error', () => {});
@@ -141,28 +163,28 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
         socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
     });
   }
-  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
-    // Who the body is for says whether it may come.
-    if (fallback && !exchanges.isOwn(request)) return handle(request, response);
-    // A body that is declared too large is refused before it is sent.
-    if (!(Number(request.headers['content-length'] ?? 0) > options.bodyBytesMax)) response.writeContinue();
-    handle(request, response);
-  });
+  server.on('checkContinue', checkContinue);
   server.on('clientError', refuse);
-  const handleHttp2 = (request: IncomingMessage, response: ServerResponse): void => {
-    response.on('error', () => {});
-    answerGrpc(request, response).catch(thrown => {
-      logger.error('answering a gRPC call failed', { error: thrown });
-      request.destroy();
+  const tls =
+    options.tls &&
+    (await import('./tls-door.ts')).openTlsDoor({
+      ...options,
+      files: options.tls,
+      handshakeTimeoutMs: options.headersTimeoutMs,
+      reloadMs: options.tlsReloadMs,
     });
-  };
-  const http2 = acceptHttp2(server, { ...options, handle: handleHttp2 });
+  const connections = acceptConnections(server, {
+    ...options,
+    http2: new Http2Sessions({ ...options, request: handle, checkContinue }),
+    tls,
+    proxied: options.proxyProtocol ? address => trustProxies.length === 0 || trusts(address) : undefined,
+  });
   await listen(server, options);
   const { port } = server.address() as AddressInfo;
   const shownHost = options.host.includes(':') ? `[${options.host}]` : options.host;
   let closed: Promise<void> | undefined;
   return {
-    url: `http://${shownHost}:${port}`,
+    url: `${tls ? 'https' : 'http'}://${shownHost}:${port}`,
     port,
     get inflight() {
       return admission.inflight;
@@ -172,7 +194,7 @@ export async function openGateway(given: GatewayOptions): Promise<Gateway> {
     },
     close(graceMs) {
       closing = true;
-      closed ??= closeServer(server, http2, clock, graceMs, () => ending.abort());
+      closed ??= closeServer(server, connections, clock, graceMs, () => ending.abort());
       return closed;
     },
   };
@@ -206,7 +228,7 @@ function listen(server: Server, options: { host: string; port: number; reusePort
 
 function closeServer(
   server: Server,
-  http2: Http2Connections,
+  connections: Connections,
   clock: Clock,
   graceMs: number,
   endStreams: () => void,
@@ -214,13 +236,13 @@ function closeServer(
   return new Promise(resolve => {
     const cut = clock.after(graceMs, () => {
       server.closeAllConnections();
-      http2.destroy();
+      connections.destroy();
     });
     server.close(() => {
       cut.cancel();
       resolve();
     });
     endStreams();
-    http2.drain();
+    connections.drain();
   });
 }

@@ -29,6 +29,8 @@ export interface GrpcParts extends Omit<ExchangeParts, 'table'> {
 }
 
 const contentType = /^application\/grpc(-web)?(?:\+(\w+))?(?:;.*)?$/i;
+/** What HTTP answers with 5xx. */
+const ourFaults = new Set(['UNKNOWN', 'INTERNAL', 'UNAVAILABLE', 'DATA_LOSS', 'DEADLINE_EXCEEDED']);
 const learnPollMs = 20;
 /** How long a client may go on sending what nobody reads. */
 const lingerMs = 2000;
@@ -65,7 +67,7 @@ export class GrpcDoor {
   }
 
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { clock, random, admission, tracer } = this.#parts;
+    const { clock, random, admission, tracer, cors } = this.#parts;
     // It may have waited for this door to be loaded, and nobody hears a second time that it is over.
     if (isOver(request)) return;
     const written = request.headers['content-type']!;
@@ -80,7 +82,7 @@ export class GrpcDoor {
     const made = correlation === undefined ? timedId(random, clock.now()) : `${correlation}.${random.id()}`;
     const call: Call = {
       request,
-      address: request.socket.remoteAddress,
+      address: this.#parts.clientOf(request).address,
       requestId: made,
       traceparent: '',
       target: undefined,
@@ -88,7 +90,11 @@ export class GrpcDoor {
       answer: new GrpcAnswer(
         response,
         { contentType: written, web: web !== undefined, gzip: request.headers['grpc-encoding'] === 'gzip' },
-        () => ({ 'x-request-id': correlation ?? made, ...(call.traceparent && { traceparent: call.traceparent }) }),
+        () => ({
+          'x-request-id': correlation ?? made,
+          ...(call.traceparent && { traceparent: call.traceparent }),
+          ...corsFields(cors, request),
+        }),
       ),
     };
     const path = (request.url ?? '').split('?', 1)[0]!;
@@ -319,7 +325,7 @@ export class GrpcDoor {
   }
 
   #account(call: Call, path: string, status: string, ms: number): void {
-    const { meter, logger } = this.#parts;
+    const { meter, access } = this.#parts;
     const { target } = call;
     const service = target ? (target.file.contract ?? target.file.serviceName) : 'none';
     const method = target?.proto.method ?? 'none';
@@ -330,7 +336,11 @@ export class GrpcDoor {
       this.#durations.set(series, duration);
     }
     duration.record(ms);
-    logger.debug('gRPC call', { requestId: call.requestId, path, status, ms });
+    if (!access.wants(ourFaults.has(status) ? 500 : 200)) return;
+    const { requestId, address: client, request } = call;
+    const fields = { verb: 'POST', route: `/${service}/${method}`, path, status: 200, code: status, ms, requestId };
+    const trace = call.traceparent.split('-')[1];
+    access.note(fields, { client, http: request.httpVersion, ...(trace && { trace }) });
   }
 }
 
@@ -355,6 +365,13 @@ async function* itemsOf(messages: Messages, { proto }: GrpcTarget): AsyncGenerat
     messages.letGo();
     yield value;
   }
+}
+
+function corsFields(cors: GrpcParts['cors'], request: IncomingMessage): Record<string, string> {
+  const fields: Record<string, string> = {};
+  const flat = cors?.fields(request) ?? [];
+  for (let i = 0; i + 1 < flat.length; i += 2) fields[flat[i]!] = flat[i + 1]!;
+  return fields;
 }
 
 async function* one(value: unknown): AsyncGenerator<unknown> {

@@ -14,6 +14,7 @@ import { silentMeter } from '../core/meter.ts';
 import { systemRandom } from '../core/random.ts';
 import { silentTracer } from '../core/tracer.ts';
 import type { Registry } from '../naming/registry.ts';
+import { AccessRecorder } from './access-records.ts';
 import { Admission } from './admission.ts';
 import { fakeCaller, fakeRegistry, type Handle } from './fixture.test.ts';
 import { GrpcDoor, type GrpcParts } from './grpc-door.ts';
@@ -75,7 +76,13 @@ export async function openTestDoor(handle: Handle, options: Partial<GrpcParts> =
     logger: silentLogger,
     meter: silentMeter,
     tracer: silentTracer,
+    clientOf: request => ({ address: request.socket.remoteAddress, scheme: 'http' }),
+    access: new AccessRecorder('off', silentLogger, systemRandom),
     bodyBytesMax: 1_000_000,
+    compression: false,
+    compressionBytesMin: 0,
+    requestTimeoutMs: 30_000,
+    answerIdleTimeoutMs: 30_000,
     streamMsMax: 60_000,
     heartbeatMs: 1000,
     learning: () => false,

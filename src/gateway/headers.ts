@@ -46,13 +46,17 @@ export function endToEnd(pairs: Iterable<readonly [string, string]>, connection 
 
 export function* headerPairs(request: IncomingMessage): Iterable<[string, string]> {
   const { rawHeaders } = request;
-  for (let i = 0; i + 1 < rawHeaders.length; i += 2) yield [rawHeaders[i]!, rawHeaders[i + 1]!];
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    // What the request line is in HTTP/1.1 stands among the fields of HTTP/2.
+    if (!rawHeaders[i]!.startsWith(':')) yield [rawHeaders[i]!, rawHeaders[i + 1]!];
+  }
 }
 
 /** Node keeps the first Host and drops others; a proxy before us may have looked at the last. @throws INVALID. */
 export function checkHost({ rawHeaders, httpVersionMajor, url, headers }: IncomingMessage): void {
   if (httpVersionMajor < 1) throw new TandemError('INVALID', 'the request names no version of HTTP');
-  const authority = url?.startsWith('/') ? undefined : /^[a-z]+:\/\/([^/?]*)/i.exec(url ?? '')?.[1];
+  const named = url?.startsWith('/') ? headers[':authority'] : /^[a-z]+:\/\/([^/?]*)/i.exec(url ?? '')?.[1];
+  const authority = typeof named === 'string' ? named : undefined;
   if (authority !== undefined && authority.toLowerCase() !== headers.host?.toLowerCase())
     throw new TandemError('INVALID', 'the target names another host than the Host header');
   let hosts = 0;

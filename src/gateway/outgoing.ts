@@ -18,6 +18,8 @@ export interface OutgoingCall {
   readonly hedgeMs?: number;
   readonly traceparent?: string;
   readonly caller: NonNullable<CallMeta['caller']>;
+  /** Go in with the input. Who has taken none may be followed by another. */
+  readonly items?: AsyncIterable<unknown> & { readonly isStarted: boolean };
 }
 
 export interface GatewayCaller {

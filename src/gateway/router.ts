@@ -1,6 +1,6 @@
 /**
  * Routes as data: compiled from the descriptors of all services, matched without looking at any of them again. Pure.
- * A static segment beats a parameter; a parameter never matches an empty segment. Two methods that want the same route
+ * A static segment beats a parameter, and both beat a rest (`/app/*rest`: whatever follows, also nothing); a parameter never matches an empty segment. Two methods that want the same route
  * are a conflict: the first service (callers sort by name) keeps it, so that all gateways decide alike.
  */
 import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
@@ -37,6 +37,8 @@ interface Node {
   readonly statics: Map<string, Node>;
   param: Node | undefined;
   readonly leaves: Map<string, Leaf>;
+  /** Take all that is below, and the node itself: `/app/*rest`. */
+  readonly rest: Map<string, Leaf>;
 }
 
 const noNames: readonly string[] = [];
@@ -100,8 +102,12 @@ export class Routes {
     }
     const names: string[] = [];
     let at = this.#root;
+    let isRest = false;
     for (const segment of path.slice(1).split('/')) {
-      if (segment.startsWith(':')) {
+      if (segment.startsWith('*')) {
+        names.push(segment.slice(1));
+        isRest = true;
+      } else if (segment.startsWith(':')) {
         names.push(segment.slice(1));
         at.param ??= node();
         at = at.param;
@@ -111,21 +117,23 @@ export class Routes {
         at = next;
       }
     }
-    const taken = at.leaves.get(verb);
+    const leaves = isRest ? at.rest : at.leaves;
+    const taken = leaves.get(verb);
     if (taken) {
       const kept = `${taken.target.service}.${taken.target.method.name}`;
       this.conflicts.push({ route: http, kept, refused: who });
       return;
     }
     const leaf = { target: target(service, method, path), names };
-    at.leaves.set(verb, leaf);
+    leaves.set(verb, leaf);
     this.patterns.push(http);
-    if (names.length === 0) this.#exact.set(http, { target: leaf.target, names: noNames, values: noNames });
+    if (names.length === 0 && verb !== 'ANY')
+      this.#exact.set(http, { target: leaf.target, names: noNames, values: noNames });
   }
 }
 
 function node(): Node {
-  return { statics: new Map(), param: undefined, leaves: new Map() };
+  return { statics: new Map(), param: undefined, leaves: new Map(), rest: new Map() };
 }
 
 function target(service: string, method: MethodForm, route: string): Target {
@@ -150,22 +158,40 @@ function find(at: Node, path: string, from: number, values: string[], verb: stri
   const segment = slash < 0 ? path.slice(from) : path.slice(from, slash);
   const next = at.statics.get(segment);
   if (next) {
-    const leaf = slash < 0 ? next.leaves.get(verb) : find(next, path, slash + 1, values, verb);
+    const leaf = slash < 0 ? lastOf(next, values, verb) : find(next, path, slash + 1, values, verb);
     if (leaf) return leaf;
   }
-  if (!at.param || segment === '') return undefined;
-  values.push(segment);
-  const leaf = slash < 0 ? at.param.leaves.get(verb) : find(at.param, path, slash + 1, values, verb);
-  if (!leaf) values.pop();
+  if (at.param && segment !== '') {
+    values.push(segment);
+    const leaf = slash < 0 ? lastOf(at.param, values, verb) : find(at.param, path, slash + 1, values, verb);
+    if (leaf) return leaf;
+    values.pop();
+  }
+  const leaf = byVerb(at.rest, verb);
+  if (leaf) values.push(path.slice(from));
   return leaf;
+}
+
+/** The leaf of a path that ends here. */
+function lastOf(at: Node, values: string[], verb: string): Leaf | undefined {
+  const leaf = byVerb(at.leaves, verb);
+  if (leaf) return leaf;
+  const rest = byVerb(at.rest, verb);
+  if (rest) values.push('');
+  return rest;
+}
+
+function byVerb(leaves: Map<string, Leaf>, verb: string): Leaf | undefined {
+  return leaves.get(verb) ?? leaves.get('ANY');
 }
 
 function collect(at: Node, path: string, from: number, verbs: Set<string>): void {
   const slash = path.indexOf('/', from);
   const segment = slash < 0 ? path.slice(from) : path.slice(from, slash);
+  for (const verb of at.rest.keys()) verbs.add(verb);
   for (const next of [at.statics.get(segment), segment === '' ? undefined : at.param]) {
     if (!next) continue;
-    if (slash < 0) for (const verb of next.leaves.keys()) verbs.add(verb);
+    if (slash < 0) for (const verb of [...next.leaves.keys(), ...next.rest.keys()]) verbs.add(verb);
     else collect(next, path, slash + 1, verbs);
   }
 }

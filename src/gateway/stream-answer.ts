@@ -5,6 +5,7 @@
  */
 import type { ServerResponse } from 'node:http';
 import { type Clock, every } from '../core/clock.ts';
+import { breakOff, isGone } from './http-version.ts';
 import { type Problem, problemOf } from './problem.ts';
 
 export interface StreamAnswerOptions {
@@ -47,7 +48,7 @@ export async function answerStream(
     return undefined;
   } catch (thrown) {
     const problem = problemOf(thrown, options.requestId);
-    if (options.ndjson) response.destroy();
+    if (options.ndjson) breakOff(response);
     else response.end(`event: error\ndata: ${JSON.stringify(problem)}\n\n`);
     return problem;
   } finally {
@@ -75,11 +76,11 @@ function first(next: Promise<unknown>, clock: Clock): Promise<unknown> {
 
 /** False when the client is gone. */
 function drained(response: ServerResponse): Promise<boolean> {
-  if (response.destroyed) return Promise.resolve(false);
+  if (isGone(response)) return Promise.resolve(false);
   return new Promise(resolve => {
     const done = (): void => {
       response.off('drain', done).off('close', done);
-      resolve(!response.destroyed);
+      resolve(!isGone(response));
     };
     response.on('drain', done).on('close', done);
   });

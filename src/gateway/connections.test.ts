@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { connect } from 'node:http2';
 import { connect as connectSocket, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { bytesTo, fakeRegistry, type Handle, openTestGateway, until } from './fixture.test.ts';
@@ -81,17 +80,6 @@ test('metadata over its limit is refused, and nobody else is harmed', async () =
   assert.equal(gateway.inflight, 0);
   client.close();
   other.close();
-  await gateway.close(0);
-});
-
-test('HTTP/2 that is not gRPC is told so', async () => {
-  const gateway = await open(answer);
-  const session = connect(gateway.url);
-  const status = await new Promise(resolve =>
-    session.request({ ':path': '/-/health' }).on('response', headers => resolve(headers[':status'])),
-  );
-  assert.equal(status, 415);
-  session.destroy();
   await gateway.close(0);
 });
 
