@@ -2,7 +2,7 @@
 // and go, and a member of the app that must hear of each within 250 ms.
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -14,18 +14,11 @@ import type { Member } from '../src/failure-detection/beat.ts';
 import { reachEngine } from '../src/log/reach-engine.ts';
 import { openRegistry } from '../src/naming/open-registry.ts';
 import type { Registry } from '../src/naming/registry.ts';
-import { type AppState, folderWith, prints, ran, stateOf, tandem, until } from './running-app.ts';
+import { type AppState, folderWith, prints, ran, root, stateOf, tandem, until } from './running-app.ts';
 
-const service = `
-import { contract } from 'tandem';
-import * as z from 'zod';
-export const hello = contract('hello', {
-  greet: { http: 'GET /hello/:name', input: z.object({ name: z.string() }), output: z.string() },
-});
-export default hello.implement({ methods: { greet: ({ name }, ctx) => name + ' at ' + ctx.instance } });
-`;
-const folder = folderWith({ 'hello.ts': service });
+const folder = folderWith();
 const data = join(folder, 'data');
+const example = join(root, 'examples/07-naming');
 const run = promisify(execFile);
 const closers: (() => unknown)[] = [];
 const installed = (program: string): boolean =>
@@ -46,9 +39,18 @@ const ready = (): Member[] =>
   registry.instances('hello').filter(({ beat, verdict }) => beat.ready && !beat.draining && verdict === 'alive');
 
 before(async () => {
-  const app = tandem(['up', 'hello.ts', '--data', data, '--port', '0', '--dns', '127.0.0.1:0', '--scale', 'hello=2'], {
-    cwd: folder,
-  });
+  const app = tandem([
+    'up',
+    join(root, 'examples/01-hello/hello.ts'),
+    '--data',
+    data,
+    '--port',
+    '0',
+    '--dns',
+    '127.0.0.1:0',
+    '--scale',
+    'hello=2',
+  ]);
   await prints(app, /hello ×2|hello\s/);
   facts = (await until(
     'the app to be up',
@@ -113,6 +115,34 @@ test('dig gets what it asks for, over UDP and TCP, and a clear no', { skip: digH
   });
 });
 
+test('a program without Tandem finds the gateways by SRV, and nginx by their address', {
+  skip: installed('nginx') ? false : 'install it: apt-get install nginx-light',
+}, async t => {
+  const found = await run(process.execPath, [join(example, 'find.ts'), facts.dns, '/hello/you']);
+  assert.equal(found.stdout, `${facts.gatewayUrl} says "Hello, you!"\n`);
+  const [port] = (await freePorts(1)) as [number];
+  const gatewayPort = new URL(facts.gatewayUrl).port;
+  const changes = {
+    '127.0.0.1:5300': facts.dns,
+    ':3000': `:${gatewayPort}`,
+    '127.0.0.1:8082': `127.0.0.1:${port}`,
+    // Folders that any user may write to.
+    'access_log off;': `access_log off; ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(each => `${each}_temp_path ${each};`).join(' ')}`,
+  };
+  const file = configured('nginx.conf', changes);
+  const nginx = spawn('nginx', ['-p', folder, '-c', file, '-g', 'daemon off; master_process off;'], {
+    stdio: 'ignore',
+  });
+  const gone = new Promise(resolve => nginx.once('close', resolve));
+  t.after(async () => {
+    nginx.kill('SIGKILL');
+    await gone;
+  });
+  const get = () => fetch(`http://127.0.0.1:${port}/hello/you`, { signal: AbortSignal.timeout(5000) });
+  const response = await until('nginx to listen', () => get().catch(() => undefined), 5000);
+  assert.deepEqual([response.status, await response.text()], [200, '"Hello, you!"']);
+});
+
 /** From `since` (performance.now) until the registry says so. */
 async function heardAfter(since: number, what: string, holds: () => boolean): Promise<number> {
   await registry.until(holds, what, clock.monotonic() + 10_000);
@@ -124,8 +154,12 @@ test('HAProxy finds gateways and instances by SRV: none of its requests fails wh
   timeout: 60_000,
 }, async t => {
   const [http, link] = (await freePorts(2)) as [number, number];
-  const config = join(folder, 'haproxy.cfg');
-  writeFileSync(config, haproxyConfig(facts.dns, http, link));
+  const changes = {
+    '127.0.0.1:5300': facts.dns,
+    '127.0.0.1:8080': `127.0.0.1:${http}`,
+    '127.0.0.1:8081': `127.0.0.1:${link}`,
+  };
+  const config = configured('haproxy.cfg', changes);
   const haproxy = spawn('haproxy', ['-db', '-f', config], { stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   haproxy.stderr.setEncoding('utf8').on('data', text => {
@@ -150,10 +184,13 @@ test('HAProxy finds gateways and instances by SRV: none of its requests fails wh
   let repeated = 0;
   const httpLane = async (): Promise<void> => {
     while (!stopped) {
-      const response = await get().catch(cause => ({ status: String(cause), text: async () => '' }));
-      const text = await response.text();
-      if (response.status === 200) count(served.http, JSON.parse(text).slice('x at '.length));
-      else failed.push(`HTTP ${response.status} ${text}`);
+      const response = await get().catch((cause: Error) => cause);
+      if (response instanceof Error) failed.push(`HTTP ${response.message}`);
+      else {
+        const text = await response.text();
+        if (response.ok) count(served.http, response.headers.get('tandem-instance')!);
+        else failed.push(`HTTP ${response.status} ${text}`);
+      }
       await new Promise(done => setTimeout(done, 2));
     }
   };
@@ -244,40 +281,16 @@ async function ping(port: number): Promise<string> {
   }
 }
 
-/** As in docs/guides/naming.md. */
-function haproxyConfig(dns: string, http: number, link: number): string {
-  return `
-defaults
-  timeout connect 1s
-  timeout client 30s
-  timeout server 30s
-  retries 3
-  option redispatch 1
-  default-server check inter 500ms fall 1 rise 1 resolvers tandem init-addr none
-resolvers tandem
-  nameserver naming ${dns}
-  accepted_payload_size 8192
-  timeout resolve 1s
-  timeout retry 500ms
-  hold valid 1s
-frontend web
-  mode http
-  bind 127.0.0.1:${http}
-  default_backend gateways
-backend gateways
-  mode http
-  retry-on conn-failure empty-response response-timeout
-  http-request disable-l7-retry unless { method GET HEAD PUT DELETE OPTIONS }
-  server-template gateway 1-8 _http._tcp.gateway.tandem.internal
-frontend link
-  mode tcp
-  bind 127.0.0.1:${link}
-  default_backend hello
-backend hello
-  mode tcp
-  balance roundrobin
-  server-template hello 1-16 _hello._tcp.tandem.internal
-`;
+/** A configuration of the example, at other ports. */
+function configured(name: string, changes: Readonly<Record<string, string>>): string {
+  let text = readFileSync(join(example, name), 'utf8');
+  for (const [from, to] of Object.entries(changes)) {
+    assert.ok(text.includes(from), `${name} has ${from}`);
+    text = text.replaceAll(from, to);
+  }
+  const file = join(folder, name);
+  writeFileSync(file, text);
+  return file;
 }
 
 /** Free when they were asked for; held at once, so that they differ. */
