@@ -24,7 +24,7 @@ export const protocol: FuzzProtocol = {
   async serve() {
     const registry = dnsRegistry(members);
     // Few connections, that others are pushed out, and a short patience, that slow ones are.
-    const limits = { idleMs: 500, connectionsMax: 16 };
+    const limits = { idleMs: 1000, connectionsMax: 16 };
     const { port } = await openDnsServer({ registry, zone: 'near', clock, random, logger, port: 0, ...limits });
     return { port };
   },

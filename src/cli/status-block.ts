@@ -25,7 +25,10 @@ export function statusBlock(terminal: Terminal, status: Status): string {
   const rows = [['Gateway', gatewayUrl + (gateways > 1 ? dim(`  (${gateways} processes share it)`) : '')]];
   if (dashboardUrl) rows.push(['Dashboard', dashboardUrl]);
   if (dns)
-    rows.push(['DNS', dns + dim(`  (dig @${dns.replace(/:(\d+)$/, ' -p $1')} ${services[0]?.name}.tandem.internal SRV)`)]);
+    rows.push([
+      'DNS',
+      dns + dim(`  (dig @${dns.replace(/:(\d+)$/, ' -p $1')} ${services[0]?.name}.tandem.internal SRV)`),
+    ]);
   rows.push(['Data', data]);
   rows.push(['Services', services.map(({ name, instances }) => `${name} ×${instances}`).join(', ')]);
   if (trial)
