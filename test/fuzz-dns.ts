@@ -39,10 +39,18 @@ export const protocol: FuzzProtocol = {
     const socket = createSocket('udp4');
     const stream = connect({ host: '127.0.0.1', port: Number(port), noDelay: true });
     await once(stream, 'connect');
-    let lost: Error | undefined;
-    stream.on('close', () => {
-      lost = new Error('its TCP connection was closed');
-    });
+    const lost = once(stream, 'close').then(() => Promise.reject(new Error('its TCP connection was closed')));
+    lost.catch(() => {});
+    const overStream = async (id: number): Promise<void> => {
+      stream.write(framed(message({ id }, service)));
+      let answer = Buffer.alloc(0);
+      while (answer.length < 2 || answer.length < 2 + answer.readUInt16BE(0)) {
+        const [bytes] = (await once(stream, 'data')) as [Buffer];
+        answer = Buffer.concat([answer, bytes]);
+      }
+      const whole = decode(answer.subarray(2));
+      assert.deepEqual([whole.id, whole.answers?.length], [id, 24]);
+    };
     let id = 0;
     return {
       async ask() {
@@ -51,15 +59,7 @@ export const protocol: FuzzProtocol = {
         const [datagram] = (await once(socket, 'message')) as [Buffer];
         const short = decode(datagram);
         assert.deepEqual([short.id, short.answers?.[0]?.type], [id, 'SRV']);
-        if (lost) throw lost;
-        stream.write(framed(message({ id }, service)));
-        let answer = Buffer.alloc(0);
-        while (answer.length < 2 || answer.length < 2 + answer.readUInt16BE(0)) {
-          const [bytes] = (await once(stream, 'data')) as [Buffer];
-          answer = Buffer.concat([answer, bytes]);
-        }
-        const whole = decode(answer.subarray(2));
-        assert.deepEqual([whole.id, whole.answers?.length], [id, 24]);
+        await Promise.race([overStream(id), lost]);
       },
       close() {
         socket.close();
