@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { UsageError } from './command.ts';
-import { loadConfigFile, resolveSettings, scaling } from './config.ts';
+import { dnsAddress, loadConfigFile, resolveSettings, scaling } from './config.ts';
 
 const resolved = (flags: Record<string, string | string[]>, environment: Record<string, string>, file?: object) =>
   resolveSettings({ words: [], flags, environment }, file);
@@ -29,6 +29,17 @@ test('flags win over environment, environment over file, file over default; each
   assert.deepEqual(settings.data, { value: '.tandem', source: 'default' });
   assert.deepEqual(resolved({}, { TANDEM_PORT: '5000', PORT: '5001' }).port, { value: 5000, source: 'TANDEM_PORT' });
   assert.deepEqual(resolved({}, { PORT: '' }).port, { value: 3000, source: 'default' });
+});
+
+test('DNS is answered at a port, or at an address and port', () => {
+  for (const value of ['5300', '10.0.0.11:53', '[fd00::1]:53'])
+    assert.equal(resolved({ dns: value }, {}).dns.value, value);
+  for (const value of ['53000000', 'fd00::1:53', ':53', 'x', '10.0.0.1:'])
+    assert.throws(() => resolved({ dns: value }, {}), {
+      message: /no address for DNS; write a port, or 10\.0\.0\.11:53/,
+    });
+  assert.deepEqual(dnsAddress('[fd00::1]:53'), { host: 'fd00::1', port: 53 });
+  assert.deepEqual(dnsAddress('5300'), { host: undefined, port: 5300 });
 });
 
 test('scales from flags and file are merged, the flag winning', () => {

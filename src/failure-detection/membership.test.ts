@@ -206,12 +206,15 @@ test('only what moves calls counts as a change; late beats of the past are ignor
     false,
   );
   assert.equal(membership.heard(beat({ sequence: 4, ready: false }), 750), true);
+  assert.equal(membership.heard(beat({ sequence: 5, ready: false, doors: ['http://10.0.0.1:1'] }), 760), true);
   assert.equal(membership.heard(beat({ sequence: 2, ready: true }), 800), false);
   assert.equal(membership.member('inventory-3-aaa')!.beat.ready, false);
 });
 
 test('a beat survives the wire, and garbage is no beat', () => {
   assert.deepEqual(decodeBeat(encodeBeat(beat())), beat());
+  const gateway = beat({ doors: ['http://10.0.0.1:3000', 'https://[fd00::1]:3443'] });
+  assert.deepEqual(decodeBeat(encodeBeat(gateway)), gateway);
   const random = seededRandom(11);
   const good = encodeBeat(beat());
   for (let i = 0; i < 2000; i++) {

@@ -73,7 +73,7 @@ export function buildZone({ members, services }: ZoneSource): Zone {
     if (verdict === 'dead') continue;
     const link = parts(beat.address);
     if (link) zones.set(link.host, beat.zone);
-    if (beat.role === 'instance' && beat.service !== undefined && !isRole(beat.service)) {
+    if (beat.role === 'instance' && beat.service !== undefined && isName(beat.service) && !isRole(beat.service)) {
       // A service that is only starting exists already.
       putService(beat.service);
       const place = link && isReady(member) && placeOf(member, link, unit, `${beat.service}.${zoneName}`);
@@ -102,6 +102,11 @@ export function placesOf(zone: Zone, name: string): readonly Place[] | undefined
   return places && places.length === 0 ? none : places;
 }
 
+/** What can stand in a message: labels of 63 bytes, 253 in all. Beats come over a wire, and one wrong name would spoil the answers about others. */
+function isName(text: string): boolean {
+  return text.length <= 253 && /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/.test(text);
+}
+
 function isRole(name: string): boolean {
   return doorRoles.some(role => role === name);
 }
@@ -117,7 +122,9 @@ function placeOf(
   above: string,
 ): Place | undefined {
   const address = addressBytes(host);
-  if (address?.every(byte => byte === 0)) return undefined;
+  const label = labelOf(beat.id);
+  if (label === '') return undefined;
+  if (address ? address.every(byte => byte === 0) : !isName(host.toLowerCase())) return undefined;
   const weight = beat.weight * unit * (verdict === 'alive' ? 1 : slowShare);
   const { id, role, service, descriptorHash, zone, node } = beat;
   const text = [
@@ -130,7 +137,7 @@ function placeOf(
     ...(role === 'instance' ? [] : (beat.doors ?? []).map(door => `door=${door}`)),
   ];
   return {
-    host: address ? `${labelOf(id)}.${above}` : host.toLowerCase(),
+    host: address ? `${label}.${above}` : host.toLowerCase(),
     port,
     address,
     zone,

@@ -238,6 +238,26 @@ test('an instance behind a host name is named by it in SRV, and has no address',
   assert.deepEqual(asked(members, 'stock', 'A').answers, []);
 });
 
+test('a beat with names that no message can carry spoils no answer about others', () => {
+  const members = [
+    dnsMember(1),
+    dnsMember(2, { id: '' }),
+    dnsMember(3, { id: 'stock-3-\u0000.\u00e9' }),
+    dnsMember(4, { address: `tcp://${'a'.repeat(70)}.org:4004` }),
+    dnsMember(5, { address: 'tcp://a..b:4005' }),
+    dnsMember(6, { service: 'a..b' }),
+    dnsMember(7, { service: 'x'.repeat(300) }),
+    dnsGateway(8, { doors: ['nonsense', `http://${'b'.repeat(300)}:80`] }),
+  ];
+  assert.deepEqual(
+    services(asked(members, 'stock', 'SRV'))
+      .map(({ port }) => port)
+      .sort(),
+    [4001, 4003],
+  );
+  assert.deepEqual(asked(members, 'gateway', 'SRV').answers, []);
+});
+
 test('the zone has SOA and NS; ANY is answered with one set', () => {
   const members = [dnsMember(1), dnsMember(2, { id: 'naming-x', role: 'naming', doors: ['dns://10.0.0.7:53'] })];
   const ask = answererOf(dnsRegistry(members));
