@@ -9,6 +9,7 @@ import { connect } from 'node:net';
 import { decode } from 'dns-packet';
 import { systemClock as clock } from '../src/core/clock.ts';
 import { silentLogger as logger } from '../src/core/logger.ts';
+import { silentMeter as meter } from '../src/core/meter.ts';
 import { systemRandom as random } from '../src/core/random.ts';
 import { openDnsServer } from '../src/naming/dns.ts';
 import { badQueries, goodQueries, message, question } from './dns-corpus.ts';
@@ -25,7 +26,7 @@ export const protocol: FuzzProtocol = {
     const registry = dnsRegistry(members);
     // Few connections, that others are pushed out, and a short patience, that slow ones are.
     const limits = { idleMs: 1000, connectionsMax: 16 };
-    const { port } = await openDnsServer({ registry, zone: 'near', clock, random, logger, port: 0, ...limits });
+    const { port } = await openDnsServer({ registry, zone: 'near', clock, random, logger, meter, port: 0, ...limits });
     return { port };
   },
 

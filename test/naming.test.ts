@@ -260,8 +260,8 @@ test('HAProxy finds gateways and instances by SRV: none of its requests fails wh
   assert.deepEqual([[...served.http.keys()], [...served.link.keys()]], [[last], [last]]);
   t.diagnostic(`new instance had traffic ${Math.round(trafficMs)} ms after it was heard; ${repeated} pings repeated`);
   t.diagnostic(`deaths known after ${Math.round(deadMs)} and ${Math.round(doorMs)} ms`);
-  // By silence it takes about a second. One of the two may meet a machine that is busy with other tests.
-  assert.ok(Math.min(deadMs, doorMs) < 250 && Math.max(deadMs, doorMs) < 800, `after ${deadMs} and ${doorMs} ms`);
+  // It takes 40 to 90 ms, on a machine that is busy with other tests more; by silence it would be about a second.
+  assert.ok(Math.min(deadMs, doorMs) < 500 && Math.max(deadMs, doorMs) < 800, `after ${deadMs} and ${doorMs} ms`);
 });
 
 function count(counts: Map<string, number>, key: string): void {

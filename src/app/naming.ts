@@ -25,12 +25,12 @@ export interface NamingProcess {
 
 export async function openNamingProcess(options: NamingProcessOptions): Promise<NamingProcess> {
   const { id, host, engine, engineAddress, listen, dnsHost, port, linkHost } = options;
-  const { clock, random, logger, zone } = host;
+  const { clock, random, logger, meter, zone } = host;
   const peer = await openPeer({ id, role: 'naming', host, engine, engineAddress, listen });
   const { registry } = peer;
   let dns: DnsServer;
   try {
-    dns = await openDnsServer({ registry, zone, clock, random, logger, host: dnsHost, port });
+    dns = await openDnsServer({ registry, zone, clock, random, logger, meter, host: dnsHost, port });
   } catch (cause) {
     await peer.close(0);
     throw cause;

@@ -62,6 +62,7 @@ export const metricHelp: Readonly<Record<string, string>> = {
   [metricNames.topicRetried]: 'Tries of events that failed and were tried again.',
   [metricNames.topicParked]: 'Events that wait because an earlier one of their key was given up.',
   [metricNames.topicStopped]: '1 while an entry that cannot be read holds a subscription up.',
+  'tandem.dns.answers': 'Questions answered by DNS.',
   'tandem.process.start': 'Start of the process in seconds since 1970.',
   'tandem.process.memory': 'Resident memory.',
   'tandem.meter.refused': 'Series that were refused because the process has too many.',

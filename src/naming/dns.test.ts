@@ -9,8 +9,10 @@ import { dnsGateway, dnsMember, dnsRegistry } from '../../test/dns-registry.ts';
 import type { Clock } from '../core/clock.ts';
 import { systemClock } from '../core/clock.ts';
 import { silentLogger } from '../core/logger.ts';
+import { silentMeter } from '../core/meter.ts';
 import { seededRandom } from '../core/random.ts';
 import type { Member } from '../failure-detection/beat.ts';
+import { openMeter } from '../monitoring/meter.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
 import { type DnsServer, type DnsServerOptions, openDnsServer } from './dns.ts';
 import { type Carrier, type DnsRegistry, dnsAnswerer } from './dns-answer.ts';
@@ -345,7 +347,7 @@ afterEach(async () => {
 });
 async function serve(clock: Clock = systemClock, options: Partial<DnsServerOptions> = {}): Promise<DnsServer> {
   const registry = dnsRegistry([dnsMember(1), dnsMember(2)]);
-  const common = { registry, zone: 'near', random: seededRandom(1), logger: silentLogger, port: 0 };
+  const common = { registry, zone: 'near', random: seededRandom(1), logger: silentLogger, meter: silentMeter, port: 0 };
   const server = await openDnsServer({ ...common, clock, ...options });
   opened.push(server);
   return server;
@@ -385,8 +387,9 @@ async function arrived(): Promise<void> {
   for (let turns = 0; turns < 20; turns++) await new Promise(done => setImmediate(done));
 }
 
-test('UDP and TCP answer on one port, and garbage before it changes nothing', async () => {
-  const { port } = await serve();
+test('UDP and TCP answer on one port, and are counted; garbage before it changes nothing', async () => {
+  const meter = openMeter(systemClock);
+  const { port } = await serve(systemClock, { meter });
   const socket = createSocket('udp4');
   opened.push({ close: () => socket.close() });
   for (const { bytes } of badQueries) socket.send(bytes, port, '127.0.0.1');
@@ -397,6 +400,10 @@ test('UDP and TCP answer on one port, and garbage before it changes nothing', as
   const stream = await connected(port);
   stream.socket.write(framed(stock));
   assert.equal((await stream.replies(1))[0]!.answers!.length, 2);
+  const counted = meter.snapshot().filter(({ name }) => name === 'tandem.dns.answers');
+  const countOf = (carrier: string, code: string) =>
+    counted.find(({ attributes }) => attributes['carrier'] === carrier && attributes['code'] === code);
+  assert.ok(countOf('udp', 'FORMERR') && countOf('udp', 'REFUSED') && countOf('tcp', 'NOERROR'));
 });
 
 test('many questions on one connection, byte by byte or all at once, are answered in order, also when the client ends its side', async () => {

@@ -8,6 +8,7 @@ import type { Clock } from '../core/clock.ts';
 import { TandemError } from '../core/errors.ts';
 import type { Closable } from '../core/lifecycle.ts';
 import type { Logger } from '../core/logger.ts';
+import type { Counter, Meter } from '../core/meter.ts';
 import type { Random } from '../core/random.ts';
 import { type Carrier, type DnsRegistry, dnsAnswerer } from './dns-answer.ts';
 import { DnsConnections } from './dns-connections.ts';
@@ -31,6 +32,7 @@ export interface DnsServerOptions
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  readonly meter: Meter;
   /** 0: the system's choice. */
   readonly port: number;
 }
@@ -42,6 +44,10 @@ export interface DnsServer extends Closable {
   readonly connections: number;
 }
 
+/** Counter {carrier, code}. */
+const metricName = 'tandem.dns.answers';
+/** As `dig` says them (RFC 6895, 2.3). */
+const codeNames = ['NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'];
 /** Replies that wait in this process because the system takes no more. */
 const unsentBytesMax = 1_048_576;
 /** Of the two sockets one may find a port taken that the other got from the system. */
@@ -50,12 +56,15 @@ const triesMax = 20;
 /** @throws CONFIG when the address cannot be listened on. */
 export async function openDnsServer(given: DnsServerOptions): Promise<DnsServer> {
   const options = { ...dnsDefaults, ...given };
-  const { host, port, logger } = options;
+  const { host, port, logger, meter } = options;
+  const count = counting(meter);
   const answers = dnsAnswerer(options);
   const answer = (bytes: Uint8Array, from: string, carrier: Carrier): Uint8Array | undefined => {
     try {
       // Who comes over IPv4 to a socket of both kinds.
-      return answers(bytes, from.replace(/^::ffff:/, ''), carrier);
+      const reply = answers(bytes, from.replace(/^::ffff:/, ''), carrier);
+      if (reply) count(reply, carrier);
+      return reply;
     } catch (cause) {
       logger.warn('a DNS question could not be answered', { from, error: cause });
       return undefined;
@@ -93,6 +102,21 @@ export async function openDnsServer(given: DnsServerOptions): Promise<DnsServer>
       connections.close();
       await Promise.all(closed);
     },
+  };
+}
+
+/** Counts answers by how they went and what they say; BADVERS, whose upper bits stand elsewhere, as NOERROR. */
+function counting(meter: Meter): (reply: Uint8Array, carrier: Carrier) => void {
+  const counters = new Map<string, Counter>();
+  return (reply, carrier) => {
+    const code = reply[3]! & 15;
+    const key = `${carrier} ${code}`;
+    let counter = counters.get(key);
+    if (!counter) {
+      counter = meter.counter(metricName, { carrier, code: codeNames[code] ?? String(code) });
+      counters.set(key, counter);
+    }
+    counter.add(1);
   };
 }
 
