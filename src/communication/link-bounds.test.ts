@@ -201,3 +201,40 @@ test('connections beyond the limit are closed at once, and those that exist go o
   assert.deepEqual(await channel.call('ask', null, within()), { body: 'here' });
   await close();
 });
+
+test('an answering end that sends garbage ends its own calls in a clear error, and nothing else', async () => {
+  const transport = memoryTransport();
+  const chance = seededRandom(7);
+  const good = await serve(transport, ({ body }) => ({ body }));
+  const types = Object.values(frameType);
+  await transport.listen('memory://garbage', far => {
+    listen(far, ({ type, id }) => {
+      if (type === frameType.hello && chance.next() < 0.9) far.write(helloFrame());
+      const noise = Buffer.from(Array.from({ length: chance.below(60) }, () => chance.below(256)));
+      const answer = frame(types[chance.below(types.length)]!, chance.next() < 0.8 ? id : chance.below(5), noise);
+      for (let at = 0; at < answer.length; at += 3) far.write(answer.subarray(at, at + 3));
+      if (chance.next() < 0.2) far.write(noise);
+    });
+  });
+  const told = new Set<string>();
+  for (let round = 0; round < 200; round++) {
+    const dialer = linkDialer({ transports: [transport], clock, random: chance, logger, meter });
+    const channel = dialer.dial('memory://garbage');
+    const calls = [
+      codeOf(channel.call('ask', round, { deadline: clock.monotonic() + 30 })),
+      codeOf(
+        channel
+          .stream('ask', round, { deadline: clock.monotonic() + 30 })
+          [Symbol.asyncIterator]()
+          .next(),
+      ),
+    ];
+    if (round % 20 === 0) assert.deepEqual(await good.dial().call('echo', round, within()), { body: round });
+    else await turns(2);
+    await dialer.close();
+    for (const each of await Promise.all(calls)) told.add(each);
+  }
+  for (const each of told) assert.match(each, /^(ok|[A-Z_]+ (not-done|unknown))$/);
+  assert.ok(told.size > 2, `${[...told]}`);
+  await good.close();
+});
