@@ -74,6 +74,7 @@ export const badQueries: readonly Sample[] = [
   { name: '65535 of everything claimed', bytes: message({ counts: [1, 65535, 65535, 65535] }, question(stock, 1)) },
   { name: 'an answer claimed that is not there', bytes: message({ counts: [1, 1, 0, 0] }, question(stock, 1)) },
   { name: 'an additional record claimed that is not there', bytes: message({ counts: withOpt }, question(stock, 1)) },
+  { name: 'bytes behind the end', bytes: message({}, question(stock, 1), [0]) },
   { name: 'a response', bytes: message({ flags: 0x8180 }, question(stock, 1)) },
   { name: 'a response with an error', bytes: message({ flags: 0x8183 }, question(stock, 1)) },
   { name: 'opcode IQUERY', bytes: message({ flags: 0x0800 }, question(stock, 1)) },

@@ -27,7 +27,7 @@ export const protocol: FuzzProtocol = {
           })();
         return sku === 'large' ? large : sku === 'slow' ? gone : (input ?? null);
       },
-      { headersTimeoutMs: 500, requestTimeoutMs: 500, answerIdleTimeoutMs: 500, keepAliveTimeoutMs: 2000 },
+      { headersTimeoutMs: 500, requestTimeoutMs: 500, answerIdleTimeoutMs: 500, keepAliveTimeoutMs: 1000 },
     );
     return { port: gateway.port };
   },

@@ -15,7 +15,7 @@ const largeBytes = 100 * mib;
 const door = contract('files', {
   upload: { http: 'PUT /files/:name', raw: true, bodyBytesMax: 2 * largeBytes },
   early: { http: 'POST /early', raw: true, bodyBytesMax: largeBytes },
-  slow: { http: 'POST /slow', raw: true, bodyBytesMax: largeBytes, timeout: '100ms' },
+  slow: { http: 'POST /slow', raw: true, bodyBytesMax: largeBytes, timeout: '300ms' },
   download: { http: 'GET /files/*path', raw: true },
   ticks: { http: 'GET /ticks', raw: true },
   broken: { http: 'GET /broken', raw: true },
@@ -72,7 +72,8 @@ const service = door.implement({
     early: () => new Response('no', { status: 401 }),
     slow: async request => {
       for await (const _ of request.body!);
-      await new Promise(resolve => request.signal.addEventListener('abort', resolve));
+      const { signal } = request;
+      if (!signal.aborted) await new Promise(resolve => signal.addEventListener('abort', resolve));
       cancelled = 'slow';
       return new Response('late');
     },

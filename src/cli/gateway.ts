@@ -3,6 +3,7 @@ import { systemHost } from '../app/host.ts';
 import { openUpstreamGateway } from '../app/upstream-gateway.ts';
 import { type Balance, isStrategy, type Strategy, strategies } from '../contract/balance.ts';
 import { didYouMean } from '../contract/did-you-mean.ts';
+import type { GatewayForm } from '../contract/gateway-config.ts';
 import {
   type HealthCheck,
   type Upstream,
@@ -11,6 +12,7 @@ import {
   upstreamsOf,
 } from '../contract/upstream.ts';
 import { durationMs } from '../core/duration.ts';
+import { TandemError } from '../core/errors.ts';
 import { addressSet } from '../gateway/client-address.ts';
 import { type Level, wantsColor } from '../monitoring/logger.ts';
 import { type Command, type Invocation, jsonLines, text, texts, UsageError } from './command.ts';
@@ -65,6 +67,7 @@ async function run(invocation: Invocation): Promise<number> {
   const { flags, terminal, environment } = invocation;
   const file = await loadConfigFile(process.cwd());
   const settings = resolveSettings(invocation, file);
+  refuseUnknown(settings.gateway.value);
   const groups = groupsOf(invocation, file?.gateway?.upstreams);
   const graceMs = durationMs(text(flags, 'grace') ?? '10s');
   const proxies = settings.gateway.value.trustProxies;
@@ -108,6 +111,16 @@ async function run(invocation: Invocation): Promise<number> {
     if (json) terminal.out(JSON.stringify({ kind: 'stopped' }));
     return 0;
   });
+}
+
+/** Better not to start than to do without what was asked for: plain HTTP where HTTPS was meant. */
+function refuseUnknown({ tls, cors, proxyProtocol }: GatewayForm): void {
+  const asked = Object.entries({ tls, cors, proxyProtocol }).filter(([, value]) => value);
+  if (asked.length > 0)
+    throw new TandemError(
+      'CONFIG',
+      `gateway.${asked[0]![0]} is for gateways with services; run it beside one (tandem up FILE, with the same upstreams), or leave it to what stands before this`,
+    );
 }
 
 /** Ctrl-C, or whoever supervises this. */

@@ -211,6 +211,12 @@ export class Answer {
     return this.sending;
   }
 
+  /** Of an answer that has no length. */
+  headOnly(type: string): void {
+    this.response.writeHead(200, ['content-type', type, ...this.common()]);
+    this.response.end();
+  }
+
   /** What the client has not taken yet is memory: it counts until it has. */
   async #sendLarge(body: string | Uint8Array, bytes: number): Promise<void> {
     const { admission, clock, answerIdleTimeoutMs } = this.#parts;

@@ -268,6 +268,10 @@ export class Exchanges {
     gone: AbortController,
   ): Promise<void> {
     const { clock, heartbeatMs, ending, caller } = this.#parts;
+    if (request.method === 'HEAD') {
+      answer.headOnly('text/event-stream');
+      return;
+    }
     const end = (): void => gone.abort(new TandemError('CLOSED', 'the gateway is closing'));
     if (ending.aborted) end();
     ending.addEventListener('abort', end, { once: true });

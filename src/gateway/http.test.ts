@@ -99,6 +99,19 @@ test('a large answer is compressed as asked for, a small one, one to cookies or 
   );
 });
 
+test('HEAD of a stream is its head, and opens none', async () => {
+  let opened = 0;
+  await withGateway(
+    () => opened++,
+    {},
+    async ask => {
+      const { status, headers, body } = await ask('/stock/a/live', {}, 'HEAD');
+      assert.equal(`${status} ${headers['content-type']} ${body}`, '200 text/event-stream ');
+      assert.equal(opened, 0);
+    },
+  );
+});
+
 test('a raw answer that is compressed already, partial or of another kind stays as it is', async () => {
   const body = Buffer.from('a'.repeat(5000));
   const answers: Record<string, [string, string][]> = {

@@ -60,7 +60,14 @@ test('nothing malformed is answered with records, nothing throws, and a response
     refused.filter(name => !/^class|zone transfer|foreign|root|spells|is no text|dots in it/.test(name)),
     [],
   );
-  for (const name of ['two questions', 'a pointer to itself', 'OPT whose length lies', 'two OPTs', 'no question'])
+  for (const name of [
+    'two questions',
+    'a pointer to itself',
+    'OPT whose length lies',
+    'two OPTs',
+    'no question',
+    'bytes behind the end',
+  ])
     assert.equal(codes[name], 'FORMERR', name);
   for (const name of ['opcode NOTIFY', 'opcode UPDATE']) assert.equal(codes[name], 'NOTIMP', name);
 });

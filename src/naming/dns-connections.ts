@@ -18,8 +18,6 @@ export interface DnsConnectionsOptions {
 
 /** No question is larger: name, header and EDNS options with room to spare. */
 const queryBytesMax = 4096;
-/** Replies that wait for a client that does not read them. */
-const unsentBytesMax = 131_072;
 /** Questions of one client that are answered before the others have their turn. */
 const turnMax = 16;
 
@@ -115,7 +113,7 @@ class Connection {
       const length = this.#pending.readUInt16BE(0);
       const isWhole = this.#pending.length >= 2 + length;
       if (!isWhole && length >= headerBytes && length <= queryBytesMax) break;
-      if (answered >= turnMax || this.#socket.writableLength > unsentBytesMax) {
+      if (answered >= turnMax || this.#socket.writableNeedDrain) {
         this.#pause();
         return;
       }
