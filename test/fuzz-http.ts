@@ -100,10 +100,10 @@ export interface Counts {
   memoryMb: number;
 }
 
-/** @throws when a promise is broken, with the input that did it. */
 /** Longer than asked, until enough has happened. */
 const busyMsMax = 60_000;
 
+/** @throws when a promise is broken, with the input that did it. */
 export async function fuzzHttp(minutes: number, seed: number): Promise<Counts> {
   const random = seededRandom(seed);
   const counts: Counts = {
