@@ -18,66 +18,81 @@ import type { Scope } from '../state/keyspace.ts';
 // biome-ignore lint/suspicious/noExplicitAny: the handler's own types were checked where it was written
 type AnyContext = BaseContext<any, any, any> & Transacts<any>;
 
-export interface ContextOptions {
+/** What all calls of a service share. */
+export interface ContextShare {
   readonly instance: string;
   readonly config: unknown;
   readonly resources: unknown;
   readonly caller: Caller;
-  /** Who calls this handler. */
-  readonly calledBy: CallerInfo;
   readonly service: string;
   readonly publisher: Publisher;
   readonly clock: Clock;
   readonly logger: Logger;
-  readonly scope: Scope | undefined;
-  readonly session: Session;
-  readonly requestId: string;
+}
+
+/** Whose time and patience a call has: what came over the link, or the delivery of an event. */
+export interface ContextLife {
   readonly deadline: number;
   readonly signal: AbortSignal;
   readonly priority?: Priority | undefined;
+}
+
+export interface ContextCall {
+  /** Who calls this handler. */
+  readonly calledBy: CallerInfo;
+  readonly life: ContextLife;
+  readonly scope: Scope | undefined;
+  readonly session: Session;
+  readonly requestId: string;
   readonly traceparent: string;
 }
 
+export type Fail = Readonly<Record<string, (data?: unknown) => DeclaredError>>;
+
 /** One object per call; the parts that few handlers use are made when first asked for. */
 class Context {
-  readonly #options: ContextOptions;
+  /** One maker of errors for each that the method declares. */
+  readonly fail: Fail | undefined;
+  readonly #share: ContextShare;
+  readonly #call: ContextCall;
   #calls: ReturnType<typeof typedCalls> | undefined;
 
-  constructor(options: ContextOptions) {
-    this.#options = options;
+  constructor(share: ContextShare, call: ContextCall, fail: Fail | undefined) {
+    this.fail = fail;
+    this.#share = share;
+    this.#call = call;
   }
 
   get tables(): AnyContext['tables'] {
     return this.#scope.tables;
   }
   get resources(): unknown {
-    return this.#options.resources;
+    return this.#share.resources;
   }
   get config(): unknown {
-    return this.#options.config;
+    return this.#share.config;
   }
   get logger(): Logger {
-    const { logger, requestId, traceparent } = this.#options;
-    return logger.with({ requestId, trace: traceparent });
+    const { requestId, traceparent } = this.#call;
+    return this.#share.logger.with({ requestId, trace: traceparent });
   }
   get signal(): AbortSignal {
-    return this.#options.signal;
+    return this.#call.life.signal;
   }
   get deadline(): { readonly remainingMs: number } {
-    const { clock, deadline } = this.#options;
-    return { remainingMs: Math.max(0, deadline - clock.monotonic()) };
+    return { remainingMs: Math.max(0, this.#call.life.deadline - this.#share.clock.monotonic()) };
   }
   get requestId(): string {
-    return this.#options.requestId;
+    return this.#call.requestId;
   }
   get caller(): CallerInfo {
-    return this.#options.calledBy;
+    return this.#call.calledBy;
   }
   get trace(): string {
-    return this.#options.traceparent;
+    return this.#call.traceparent;
   }
   get instance(): string {
-    return this.#options.instance;
+    return this.#share.instance;
   }
   get call(): AnyContext['call'] {
     return this.#made.call;
@@ -86,25 +101,36 @@ class Context {
     return this.#made.try;
   }
 
-  transact: AnyContext['transact'] = (body, options) => this.#scope.transact(body as never, options) as never;
+  /** Made when asked for, and bound: handlers take it out of the context. */
+  get transact(): AnyContext['transact'] {
+    const scope = this.#scope;
+    return (body, options) => scope.transact(body as never, options) as never;
+  }
+  get publish(): (topic: Topic, event: unknown, options?: PublishOptions) => Promise<void> {
+    return (topic, event, options) => this.#publish(topic, event, options);
+  }
 
-  publish = async (topic: Topic, event: unknown, options: PublishOptions = {}): Promise<void> => {
-    const { clock, deadline, publisher, traceparent } = this.#options;
+  async #publish(topic: Topic, event: unknown, options: PublishOptions = {}): Promise<void> {
+    const { clock, publisher } = this.#share;
+    const { life, traceparent } = this.#call;
     const timeoutMs = options.timeout ? durationMs(options.timeout) : limits.callTimeoutMs;
-    await publisher.publish(topic, event, Math.min(deadline, clock.monotonic() + timeoutMs), traceparent, options);
-  };
+    const deadline = Math.min(life.deadline, clock.monotonic() + timeoutMs);
+    await publisher.publish(topic, event, deadline, traceparent, options);
+  }
 
   get #scope(): Scope {
-    if (this.#options.scope) return this.#options.scope;
+    if (this.#call.scope) return this.#call.scope;
     throw new TandemError(
       'UNSUPPORTED',
-      `service '${this.#options.service}' has no tables; give its definition \`tables: { … }\``,
+      `service '${this.#share.service}' has no tables; give its definition \`tables: { … }\``,
     );
   }
 
   /** Nested calls derive their request ids from this one's, so a repeat of the whole is recognised at each part. */
   get #made(): ReturnType<typeof typedCalls> {
-    const { caller, requestId, deadline, session, signal, priority, traceparent, service, instance } = this.#options;
+    const { caller, service, instance } = this.#share;
+    const { requestId, session, traceparent, life } = this.#call;
+    const { deadline, signal, priority } = life;
     this.#calls ??= typedCalls(caller, {
       requestId,
       deadline,
@@ -118,14 +144,14 @@ class Context {
   }
 }
 
-export function openContext(options: ContextOptions): AnyContext {
-  return new Context(options) as unknown as AnyContext;
+export function openContext(share: ContextShare, call: ContextCall, fail?: Fail): AnyContext {
+  return new Context(share, call, fail) as unknown as AnyContext;
 }
 
-/** Adds `ctx.fail`: one maker of errors for each that the method declares. */
-export function withFail(ctx: AnyContext, spec: MethodSpec): AnyContext {
+/** `ctx.fail` of a method. */
+export function failOf(spec: MethodSpec): Fail {
   const fail: Record<string, (data?: unknown) => DeclaredError> = {};
   for (const [code, error] of Object.entries<ErrorSpec>(spec.errors ?? {}))
     fail[code] = data => new DeclaredError(code, error.status, data);
-  return Object.assign(ctx, { fail });
+  return fail;
 }

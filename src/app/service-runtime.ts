@@ -5,7 +5,8 @@
 import type { Caller } from '../calling/outgoing.ts';
 import { isSilence } from '../calling/retry-rule.ts';
 import { Session } from '../calling/session.ts';
-import type { AroundCall, Service } from '../contract/contract.ts';
+import type { CallerInfo } from '../contract/context.ts';
+import type { Service } from '../contract/contract.ts';
 import type { Descriptor, MethodForm } from '../contract/descriptor.ts';
 import { keyOf } from '../contract/key.ts';
 import type { ErrorSpec, MethodSpec, Stream } from '../contract/method.ts';
@@ -22,11 +23,12 @@ import type { Random } from '../core/random.ts';
 import { type AnySchema, validate } from '../core/schema.ts';
 import type { Tracer } from '../core/tracer.ts';
 import { type Bulkhead, openBulkhead } from '../degradation/bulkhead.ts';
+import { Deadlines } from '../degradation/deadline.ts';
 import type { Delivery } from '../events/events.ts';
 import type { Publisher } from '../events/publisher.ts';
 import { hashText } from '../partitioning/hash.ts';
-import type { Keyspace, Scope } from '../state/keyspace.ts';
-import { openContext, withFail } from './context.ts';
+import type { Keyspace, Scope, ScopeOptions } from '../state/keyspace.ts';
+import { type ContextShare, type Fail, failOf, openContext } from './context.ts';
 import { answerRaw, RawItems, wholeForm } from './raw.ts';
 
 export interface ServiceRuntimeOptions {
@@ -67,6 +69,10 @@ interface Method {
   readonly bulkhead: Bulkhead | undefined;
   readonly duration: Histogram;
   readonly failures: Map<string, Counter>;
+  readonly fail: Fail;
+  /** For messages. */
+  readonly inputName: string;
+  readonly outputName: string;
 }
 
 export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRuntime {
@@ -74,6 +80,9 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
   const name = service.contract.name as string;
   const methods = new Map<string, Method>();
   for (const form of descriptor.methods) methods.set(`${name}.${form.name}`, methodOf(options, form));
+  const share: ContextShare = { ...options, service: name };
+  const deadlines = new Deadlines(clock);
+  const parts = { ...options, deadlines };
   let inflight = 0;
   let draining = false;
   let idle: (() => void) | undefined;
@@ -87,99 +96,82 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
     if (inflight === 0) idle?.();
   };
 
-  const answer = async (incoming: Incoming): Promise<Reply | AsyncIterable<unknown>> => {
+  const answer: Answerer = incoming => {
     const method = methods.get(incoming.method);
     if (!method) throw new TandemError('NOT_FOUND', `${instance} has no method '${incoming.method}'`);
-    const meta = (incoming.meta ?? {}) as CallMeta;
-    if (method.form.key.length > 0 && keyspace) {
-      const key = keyOf(method.form.key, incoming.body);
-      const partition = keyspace.partitionOf(key);
-      const route = keyspace.route(partition, method.form.reads);
-      if (!route.here) {
-        try {
-          return await forward(options, incoming, meta, route.member.beat.id);
-        } catch (cause) {
-          // That one is gone, and did nothing: if it is this instance's turn now, the caller need not come again.
-          const isGone = cause instanceof TandemError && cause.code === 'UNAVAILABLE' && isNotDone(cause);
-          if (!isGone || !keyspace.route(partition, method.form.reads).here) throw cause;
-        }
-      }
+    const meta = (incoming.meta ?? noMeta) as CallMeta;
+    if (method.form.key.length === 0 || !keyspace) return run(method, incoming, meta, undefined, undefined);
+    const key = keyOf(method.form.key, incoming.body);
+    const partition = keyspace.partitionOf(key);
+    const route = keyspace.route(partition, method.form.reads);
+    if (route.here) return run(method, incoming, meta, partition, key);
+    return forward(options, incoming, meta, route.member.beat.id).catch(cause => {
+      // That one is gone, and did nothing: if it is this instance's turn now, the caller need not come again.
+      const isGone = cause instanceof TandemError && cause.code === 'UNAVAILABLE' && isNotDone(cause);
+      if (!isGone || !keyspace.route(partition, method.form.reads).here) throw cause;
       return run(method, incoming, meta, partition, key);
-    }
-    return run(method, incoming, meta, undefined, undefined);
+    });
   };
 
-  const run = async (
+  /** Answers at once what the handler answers at once: a promise costs more than the rest of a small call. */
+  const run = (
     method: Method,
     incoming: Incoming,
     meta: CallMeta,
     partition: number | undefined,
     key: string | undefined,
-  ): Promise<Reply | AsyncIterable<unknown>> => {
+  ): ReturnType<Answerer> => {
     enter();
     const startedAt = clock.monotonic();
     const span = tracer.start(incoming.method, 'server', meta.traceparent);
-    let streaming = false;
-    try {
-      const session = meta.session ? Session.fromForm(meta.session) : new Session();
-      const requestId = meta.requestId ?? random.id();
-      const scope = keyspace?.scope({
-        partition,
-        key,
-        level: meta.consistency ?? method.form.consistency ?? 'sequential',
-        degrade: method.form.degrade,
-        session,
-        deadline: incoming.deadline,
-        signal: incoming.signal,
-        request: {
-          id: requestId,
-          born: meta.born,
-          inputHash: inputHash(incoming),
-          // Of an id from outside nobody knows how often it was sent.
-          repeated: !method.form.reads && (meta.repeated === true || meta.born === undefined),
-        },
-        traceparent: span.traceparent,
-      });
-      const ctx = openContext({
-        ...options,
-        scope,
-        session,
-        requestId,
-        deadline: incoming.deadline,
-        signal: incoming.signal,
-        priority: incoming.priority,
-        traceparent: span.traceparent,
-        calledBy: meta.caller ?? {},
-        service: name,
-      });
-      const result = await handled(options, method, incoming, withFail(ctx, method.spec));
+    let scope: Scope | undefined;
+    const over = (): void => {
+      method.duration.record(clock.monotonic() - startedAt);
+      leave();
+    };
+    const succeeded = (result: unknown): Reply | AsyncIterable<unknown> => {
       if (result instanceof Response) {
-        streaming = true;
-        const { meta: replied } = replyOf({ value: null, degraded: false }, scope, instance);
+        method.duration.record(clock.monotonic() - startedAt);
+        const { meta: replied } = replyOf(null, scope, instance);
         return new RawItems(result, replied as ReplyMeta, clock, () => {
           span.end();
           leave();
         });
       }
-      if (isIterable(result)) {
-        streaming = true;
+      if (method.form.output?.stream && isIterable(result)) {
+        method.duration.record(clock.monotonic() - startedAt);
         return checkedItems(result, method, () => {
           span.end();
           leave();
         });
       }
-      const replied = replyOf(result, scope, instance);
+      const reply = replyOf(result, scope, instance);
       span.end();
-      return replied;
-    } catch (cause) {
+      over();
+      return reply;
+    };
+    const failed = (cause: unknown): never => {
       const error = checkedFailure(cause, method, options.logger, incoming.method);
       count(method, error.code, meter, name);
       span.end(error);
+      over();
       throw error;
-    } finally {
-      method.duration.record(clock.monotonic() - startedAt);
-      if (!streaming) leave();
+    };
+    let result: unknown;
+    try {
+      const session = meta.session ? Session.fromForm(meta.session) : new Session();
+      const requestId = meta.requestId ?? random.id();
+      const { traceparent } = span;
+      scope = keyspace?.scope(scopeOf(method, incoming, meta, { partition, key, session, requestId, traceparent }));
+      const call = { scope, session, requestId, traceparent, life: incoming, calledBy: meta.caller ?? noCaller };
+      result = handled(parts, method, incoming, openContext(share, call, method.fail));
+    } catch (cause) {
+      return failed(cause);
     }
+    if (!(result instanceof Promise)) return succeeded(result);
+    // With a fallback the wait has ended at the deadline already, and this is what stands in.
+    if (method.fallback) return result.then(succeeded, failed);
+    return deadlines.run(result, headDeadline(incoming, clock), () => lateError(incoming.method), succeeded, failed);
   };
 
   return {
@@ -193,17 +185,17 @@ export function openServiceRuntime(options: ServiceRuntimeOptions): ServiceRunti
       enter();
       const span = tracer.start(`${name}.${delivery.subscription}`, 'consumer', delivery.traceparent);
       try {
-        const ctx = openContext({
-          ...options,
+        const ctx = openContext(share, {
           ...delivery,
+          life: delivery,
           // The same for every try of one due time, also when its dead letter is sent again.
           ...(schedule && { requestId: dueId(name, delivery.subscription, delivery.event as Fire) }),
           traceparent: span.traceparent,
           calledBy: { service: name },
-          service: name,
         });
         const done = Promise.resolve(handler(delivery.event, ctx));
-        const result = await beforeDeadline(done, delivery.deadline, clock, `${name}.${delivery.subscription}`);
+        const what = `${name}.${delivery.subscription}`;
+        const result = await deadlines.run(done, delivery.deadline, () => lateError(what), itself, rethrown);
         span.end();
         return result;
       } catch (cause) {
@@ -257,6 +249,9 @@ function methodOf(options: ServiceRuntimeOptions, form: MethodForm): Method {
         : undefined,
     duration: meter.histogram('tandem.server.duration', attributes),
     failures: new Map(),
+    fail: failOf(spec),
+    inputName: `input of ${descriptorName(service)}.${form.name}`,
+    outputName: `output of ${descriptorName(service)}.${form.name}`,
   };
 }
 
@@ -264,27 +259,67 @@ function descriptorName(service: Service): string {
   return service.contract.name as string;
 }
 
-/** The handler with validation around it; a fallback answers for it when the system, not the contract, failed. */
-async function handled(
-  options: ServiceRuntimeOptions,
-  method: Method,
+/** Data of the call: what few methods need of it is made when it is asked for. */
+function scopeOf(
+  { form }: Method,
   incoming: Incoming,
-  ctx: ReturnType<typeof openContext>,
-): Promise<unknown> {
-  const what = `input of ${incoming.method}`;
-  const input = method.form.raw ? undefined : await inputOf(method, incoming, what);
-  const work = (): Promise<unknown> => {
-    const calling = called(options, method, incoming, input, ctx);
-    return method.form.raw && incoming.items ? untilLeft(calling, incoming.signal) : calling;
+  meta: CallMeta,
+  at: Pick<ScopeOptions, 'partition' | 'key' | 'session' | 'traceparent'> & { readonly requestId: string },
+): ScopeOptions {
+  return {
+    partition: at.partition,
+    key: at.key,
+    level: meta.consistency ?? form.consistency ?? 'sequential',
+    degrade: form.degrade,
+    session: at.session,
+    deadline: incoming.deadline,
+    get signal() {
+      return incoming.signal;
+    },
+    request: {
+      id: at.requestId,
+      born: meta.born,
+      // At once, since a handler may change what it was given. What only reads stores none.
+      inputHash: form.reads ? undefined : inputHash(incoming),
+      // Of an id from outside nobody knows how often it was sent.
+      repeated: !form.reads && (meta.repeated === true || meta.born === undefined),
+    },
+    traceparent: at.traceparent,
   };
-  try {
-    const bounded = method.bulkhead ? method.bulkhead.run(work, incoming.deadline, incoming.priority) : work();
-    return await beforeDeadline(bounded, headDeadline(incoming, options.clock), options.clock, incoming.method);
-  } catch (cause) {
-    if (!method.fallback || cause instanceof DeclaredError || isCallersFault(cause)) throw cause;
-    options.logger.warn('a fallback answers', { method: incoming.method, message: TandemError.from(cause).message });
-    return { value: await output(method, await method.fallback(input), incoming.method), degraded: true };
+}
+
+type Parts = ServiceRuntimeOptions & { readonly deadlines: Deadlines };
+type Context = ReturnType<typeof openContext>;
+
+/** A value that stands in for the method's own. */
+class Degraded {
+  readonly value: unknown;
+  constructor(value: unknown) {
+    this.value = value;
   }
+}
+
+/** The handler with validation around it; a fallback answers for it when the system, not the contract, failed. A value, or a promise of one. */
+function handled(parts: Parts, method: Method, incoming: Incoming, ctx: Context): unknown {
+  const input = method.form.raw ? undefined : inputOf(method, incoming);
+  if (input instanceof Promise) return input.then(checked => worked(parts, method, incoming, checked, ctx));
+  return worked(parts, method, incoming, input, ctx);
+}
+
+function worked(parts: Parts, method: Method, incoming: Incoming, input: unknown, ctx: Context): unknown {
+  const { bulkhead, fallback } = method;
+  const work = (): unknown => called(parts, method, incoming, input, ctx);
+  if (!bulkhead && !fallback) return work();
+  const bounded = async (): Promise<unknown> =>
+    bulkhead ? bulkhead.run(async () => work(), incoming.deadline, incoming.priority) : work();
+  if (!fallback) return bounded();
+  const rescued = async (cause: unknown): Promise<unknown> => {
+    if (cause instanceof DeclaredError || isCallersFault(cause)) throw cause;
+    parts.logger.warn('a fallback answers', { method: incoming.method, message: TandemError.from(cause).message });
+    return new Degraded(await output(method, await fallback(input)));
+  };
+  const deadline = headDeadline(incoming, parts.clock);
+  return parts.deadlines.run(bounded(), deadline, () => lateError(incoming.method), itself, rescued);
 }
 
 /** An upload may take as long as it likes, so no deadline frees the place of one that was given up. */
@@ -302,52 +337,59 @@ function headDeadline({ body, deadline, items }: Incoming, clock: Clock): number
   return streams && !items ? Math.min(deadline, clock.monotonic() + streams.headTimeoutMs) : deadline;
 }
 
-async function called(
-  options: ServiceRuntimeOptions,
-  method: Method,
-  incoming: Incoming,
-  input: unknown,
-  ctx: ReturnType<typeof openContext>,
-): Promise<unknown> {
-  const { service } = options;
+const itself = (value: unknown): unknown => value;
+const rethrown = (cause: unknown): never => {
+  throw cause;
+};
+const noMeta: CallMeta = {};
+const noCaller: CallerInfo = {};
+
+function called(parts: Parts, method: Method, incoming: Incoming, input: unknown, ctx: Context): unknown {
+  const { service } = parts;
   if (method.form.raw) {
     const form = incoming.body as RawRequestForm;
     const { items, signal } = incoming;
-    const response = await answerRaw(method.handler, { form, items, signal }, ctx);
-    return form.streams ? response : { value: await wholeForm(response), degraded: false };
+    const answered = answerRaw(method.handler, { form, items, signal }, ctx);
+    const raw: Promise<unknown> = form.streams ? answered : answered.then(wholeForm);
+    return items ? untilLeft(raw, signal) : raw;
   }
   const { around } = service.definition;
-  const call: AroundCall = { service: descriptorName(service), method: method.form.name, input };
   const result = around
-    ? around(call, ctx as never, async () => method.handler(input, ctx))
+    ? around({ service: descriptorName(service), method: method.form.name, input }, ctx as never, async () =>
+        method.handler(input, ctx),
+      )
     : method.handler(input, ctx);
-  const settled = result instanceof Promise ? await result : result;
-  if (isIterable(settled) && method.form.output?.stream) return settled;
-  return { value: await output(method, settled, incoming.method), degraded: false };
+  return result instanceof Promise ? result.then(settled => output(method, settled)) : output(method, result);
 }
 
-function inputOf(method: Method, incoming: Incoming, what: string): unknown {
+function inputOf(method: Method, incoming: Incoming): unknown {
   const { input } = method.spec;
   if (!input) return undefined;
-  if (isStream(input)) return checkedStream(incoming.items ?? empty(), input.item, what);
-  return validate(input, incoming.body, what);
+  if (isStream(input)) return checkedStream(incoming.items ?? empty(), input.item, method.inputName);
+  return validate(input, incoming.body, method.inputName);
 }
 
-/** An answer that breaks its own contract is the service's fault, never the caller's. */
-async function output(method: Method, value: unknown, where: string): Promise<unknown> {
+/** An answer that breaks its own contract is the service's fault, never the caller's. A value, or a promise of one. */
+function output(method: Method, value: unknown): unknown {
   const { output: schema } = method.spec;
   if (!schema || isStream(schema)) return schema ? value : undefined;
   try {
-    return await validate(schema, value, `output of ${where}`);
+    const checked = validate(schema, value, method.outputName);
+    return checked instanceof Promise ? checked.catch(brokenBy) : checked;
   } catch (cause) {
-    throw new TandemError('INTERNAL', TandemError.from(cause).message, { cause });
+    return brokenBy(cause);
   }
 }
 
+function brokenBy(cause: unknown): never {
+  throw new TandemError('INTERNAL', TandemError.from(cause).message, { cause });
+}
+
 function replyOf(result: unknown, scope: Scope | undefined, instance: string): Reply {
-  const { value, degraded } = result as { value: unknown; degraded: boolean };
-  const data = scope?.replyMeta() ?? {};
-  const meta: ReplyMeta = { ...data, instance, ...(degraded ? { degraded: true } : {}) };
+  const degraded = result instanceof Degraded;
+  const value = degraded ? result.value : result;
+  const meta: ReplyMeta =
+    scope || degraded ? { ...scope?.replyMeta(), instance, ...(degraded && { degraded }) } : { instance };
   return { body: value ?? null, meta };
 }
 
@@ -412,24 +454,8 @@ function isCallersFault(cause: unknown): boolean {
 }
 
 /** A handler that never returns must not hold its caller, nor its place, past the deadline. */
-function beforeDeadline<T>(work: Promise<T>, deadline: number, clock: Clock, what: string): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const timer = clock.after(deadline - clock.monotonic(), () =>
-      reject(
-        new TandemError('DEADLINE_EXCEEDED', `${what} did not answer in time; look at what its handler waits for`),
-      ),
-    );
-    work.then(
-      value => {
-        timer.cancel();
-        resolve(value);
-      },
-      reason => {
-        timer.cancel();
-        reject(reason);
-      },
-    );
-  });
+function lateError(what: string): TandemError {
+  return new TandemError('DEADLINE_EXCEEDED', `${what} did not answer in time; look at what its handler waits for`);
 }
 
 async function* checkedItems(

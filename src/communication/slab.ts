@@ -6,6 +6,8 @@
 import { TandemError } from '../core/errors.ts';
 
 const headerBytes = 4;
+/** From one block to the next, until blocks have their full size. */
+const blockGrowth = 8;
 
 export class Slab {
   bytes: Buffer;
@@ -23,7 +25,7 @@ export class Slab {
   constructor(frameBytesMax: number, slabBytes = 65_536) {
     this.#frameBytesMax = frameBytesMax;
     this.#slabBytes = slabBytes;
-    // Enough for a hello: a stranger who never gets further costs little.
+    // Enough for a hello: who says little costs little.
     this.bytes = Buffer.allocUnsafeSlow(Math.min(slabBytes, 64));
   }
 
@@ -68,7 +70,8 @@ export class Slab {
       this.#full.push(this.bytes.subarray(this.#takenAt, this.#frameAt));
       this.#fullBytes += this.#frameAt - this.#takenAt;
     }
-    const next = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, frameBytes === 0 ? count : wanted * 2));
+    const block = Math.min(this.#slabBytes, this.bytes.length * blockGrowth);
+    const next = Buffer.allocUnsafeSlow(Math.max(block, frameBytes === 0 ? count : wanted * 2));
     this.bytes.copy(next, 0, this.#frameAt, this.at);
     this.bytes = next;
     this.#takenAt = 0;

@@ -5,7 +5,7 @@ import { DeclaredError, TandemError } from '../core/errors.ts';
 import { virtualClock } from '../simulation/virtual-clock.ts';
 import { openBulkhead } from './bulkhead.ts';
 import { openCircuitBreaker } from './circuit-breaker.ts';
-import { beforeDeadline } from './deadline.ts';
+import { Deadlines } from './deadline.ts';
 import { withFallback } from './fallback.ts';
 import { openRetryBudget } from './retry-budget.ts';
 
@@ -104,12 +104,40 @@ test('who waits in a bulkhead past its deadline is told that nothing was done', 
   assert.equal(bulkhead.queued, 0);
 });
 
-test('work that outlives its deadline is DEADLINE_EXCEEDED with unknown outcome, and no timer stays behind', async () => {
+test('work that outlives its deadline is answered for at that time and only once; what ends before it stays as it was', async () => {
   const clock = virtualClock();
-  const late = beforeDeadline(new Promise(() => {}), clock.monotonic() + 50, clock, 'work');
-  await assert.rejects(clock.complete(late), { code: 'DEADLINE_EXCEEDED', outcome: 'unknown' });
-  assert.equal(await beforeDeadline(Promise.resolve(1), clock.monotonic() + 50, clock, 'work'), 1);
+  const deadlines = new Deadlines(clock);
+  const late = (): TandemError => new TandemError('DEADLINE_EXCEEDED', 'it took too long');
+  const told: string[] = [];
+  const run = (name: string, work: Promise<unknown>, ms: number): Promise<unknown> =>
+    deadlines.run(
+      work,
+      clock.monotonic() + ms,
+      late,
+      value => void told.push(`${name} ${value} at ${clock.monotonic() - 1000}`),
+      cause => void told.push(`${name} ${(cause as TandemError).code} at ${clock.monotonic() - 1000}`),
+    );
+  const slow = Promise.withResolvers<string>();
+  const all = [
+    run('never', new Promise(() => {}), 50),
+    run('slow', slow.promise, 200),
+    run('failed', Promise.reject(new TandemError('CONFLICT', 'no')), 50),
+    run('good', Promise.resolve('value'), 50),
+    run('passed', new Promise(() => {}), -10),
+  ];
+  await clock.advance(300);
+  slow.resolve('too late');
+  await Promise.all(all);
+  assert.deepEqual(told, [
+    'failed CONFLICT at 0',
+    'good value at 0',
+    'passed DEADLINE_EXCEEDED at 0',
+    'never DEADLINE_EXCEEDED at 50',
+    'slow DEADLINE_EXCEEDED at 200',
+  ]);
   assert.equal(clock.pending, 0);
+  const thrown = deadlines.run(Promise.resolve(1), clock.monotonic() + 50, late, () => assert.fail('made so'), String);
+  await assert.rejects(thrown, /made so/);
 });
 
 test('a fallback answers for the system, not for the contract and not for a wrong request', async () => {
