@@ -5,4 +5,5 @@ export const fuzzProtocols: Readonly<Record<string, () => Promise<{ readonly pro
   dns: () => import('./fuzz-dns.ts'),
   grpc: () => import('./fuzz-grpc.ts'),
   http2: () => import('./fuzz-http2.ts'),
+  link: () => import('./fuzz-link.ts'),
 };

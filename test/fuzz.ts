@@ -4,6 +4,7 @@
  * or failed its well-behaved client.
  */
 import { parseArgs } from 'node:util';
+import { fuzzHttp } from './fuzz-http.ts';
 import { fuzzProtocols } from './fuzz-protocols.ts';
 import { type FuzzReport, fuzz } from './fuzzing.ts';
 
@@ -15,7 +16,7 @@ const { values, positionals } = parseArgs({
     case: { type: 'string' },
   },
 });
-const names = positionals.length > 0 ? positionals : Object.keys(fuzzProtocols);
+const names = positionals.length > 0 ? positionals : [...Object.keys(fuzzProtocols), 'http'];
 const seed = Number(values.seed);
 const forMs = Number(values.minutes) * 60_000;
 if (!Number.isInteger(seed) || !(forMs > 0)) throw new Error('--seed takes a whole number, --minutes a number above 0');
@@ -32,6 +33,11 @@ function told(report: FuzzReport): string {
 }
 
 for (const protocol of names) {
+  // Another parser judges there, on both sides of a proxy.
+  if (protocol === 'http') {
+    console.log(`http      ${JSON.stringify(await fuzzHttp(Number(values.minutes), seed))}`);
+    continue;
+  }
   const onProgress = (report: FuzzReport): void =>
     console.log(`  ${report.seconds.toFixed(0)} s: ${report.cases} cases`);
   const report = await fuzz({ protocol, seed, forMs, ...only, onProgress });
