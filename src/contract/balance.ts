@@ -33,7 +33,7 @@ export interface Balance {
   readonly strategy?: Strategy;
   /** The first whose condition holds decides instead, looked at once a second; a switch stands for at least ten seconds. */
   readonly rules?: readonly BalanceRule[];
-  /** Calls that one caller may have open at one instance; beyond it calls wait for a place. Default: no limit. */
+  /** Calls that one caller may have open at one instance; beyond it calls wait for a place. Not for writes of a key, which the queue of their writer bounds. Default: no limit. */
   readonly inflightMax?: number;
   /** Calls of one caller that may wait for a place; beyond it OVERLOADED. Default 1000. */
   readonly queueMax?: number;
