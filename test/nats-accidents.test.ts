@@ -132,15 +132,22 @@ test('a cluster that comes back empty is not served on top of, and says so', { s
   await server!.ended();
   server!.erase();
   server!.start();
+  const answers = new Map<string, number>();
   const answer = await until(
     'the app to refuse',
     async () => {
       const tried = await clientOf(data).add({ key: 'k', filling: '' });
+      const said = tried.ok ? 'ok' : `${tried.error!.code}: ${tried.error!.message}`;
+      answers.set(said, (answers.get(said) ?? 0) + 1);
       assert.ok(!tried.ok || tried.value === 6, 'it went on as if nothing had been lost');
       return !tried.ok && tried.error!.code === 'LOG_LOST' && tried;
     },
     60_000,
-  );
+  ).catch(cause => {
+    throw new Error(
+      `${(cause as Error).message}; it answered ${JSON.stringify([...answers])}; ${run.printed().slice(-3000)}`,
+    );
+  });
   assert.match(answer.error!.message, /restore/);
   run.child.kill('SIGTERM');
   await run.ended;

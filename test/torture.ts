@@ -225,7 +225,8 @@ export async function torture({
     }
   };
 
-  let cuts = 0;
+  /** Processes that were disturbed. */
+  let turns = 0;
   /** From everyone, or from the engine alone; clients reach the gateways' doors all the time. */
   const cutOff = async (victim: AppProcess, processes: readonly AppProcess[]): Promise<void> => {
     const ms = random.below(2500);
@@ -263,7 +264,7 @@ export async function torture({
     const kills = new Map<string, number[]>();
     while (!stopped && now() < endAt) {
       const processes = app.state()?.processes ?? [];
-      const luck = random.next();
+      const luck = turns < 2 ? 0 : random.next();
       const role =
         luck < 0.45 ? 'instance' : luck < 0.65 ? 'gateway' : luck < 0.9 ? 'engine' : luck < 0.95 ? 'naming' : 'monitor';
       if (cluster && (role === 'engine' || disturbed === 0)) {
@@ -276,8 +277,10 @@ export async function torture({
       const victim = candidates[random.below(candidates.length)];
       if (victim && processBirth(victim.pid) === victim.birth) {
         const recent = (kills.get(victim.name) ?? []).filter(at => at > now() - 60_000);
-        if (isInNamespace() && (cuts++ % 3 === 0 || role === 'engine')) await cutOff(victim, processes);
-        else if (recent.length < killsMax && random.next() < 0.5) {
+        // Each run, however short, has a cut and a kill.
+        const turn = turns++;
+        if (isInNamespace() && (turn === 0 || (turn > 1 && random.next() < 0.35))) await cutOff(victim, processes);
+        else if (recent.length < killsMax && (turn === 1 || random.next() < 0.5)) {
           kills.set(victim.name, [...recent, now()]);
           say(`kill -9 ${victim.name} (${victim.pid})`);
           process.kill(victim.pid, 'SIGKILL');
