@@ -149,6 +149,11 @@ test('a cluster that comes back empty is not served on top of, and says so', { s
     );
   });
   assert.match(answer.error!.message, /restore/);
+  // Whoever calls later is told why, too.
+  const later = await clientOf(data).add({ key: 'k', filling: '' });
+  assert.equal(later.error?.code, 'LOG_LOST');
+  const read = await clientOf(data).get({ key: 'k' }, { consistency: 'eventual' });
+  assert.equal((read as { error?: { code: string } }).error?.code, 'LOG_LOST');
   run.child.kill('SIGTERM');
   await run.ended;
 });

@@ -59,6 +59,8 @@ export class Routing {
       claimed.length === 0 && (!best || ranking(service, partition, [instance, best.beat.id])[0] === instance);
     if (here && !this.#o.isDraining() && mine) return { here: true };
     if (best) return { here: false, member: best };
+    // Why it stopped here is what a caller must know: waiting would not help.
+    if (held?.replica.state === 'failed') throw held.replica.failure!;
     throw new TandemError('UNAVAILABLE', `no replica of partition ${partition} of '${service}' is ready`, {
       details: { partition },
     });
